@@ -1,0 +1,1 @@
+do $grants$ begin end $grants$;

@@ -1,0 +1,33 @@
+"""The first schema: tables, functions, triggers, views.
+
+Expand: there is no older code.
+"""
+
+from __future__ import annotations
+
+from perdure.store.migrate import run_files
+
+revision = "0001"
+down_revision = None
+
+
+def upgrade() -> None:
+    """Run the named files; what PostgreSQL checks at creation stands before what uses it."""
+    run_files(
+        1,
+        "tables",
+        """
+        access attempts audit edges lanes leases mail outcomes progress queues ready settings
+        statistics task_types tasks unique_keys waiting workers
+        """,
+    )
+    run_files(
+        1,
+        "functions",
+        """
+        admit apply_signal bad_words cancel channel deliver fault finish_unrun forget_mail joined
+        locate merge_patch place problem proceed proceed_waiting refuse release repeat retry sees
+        setting signal take_out wake withdraw
+        """,
+    )
+    run_files(1, "triggers", "admit")
