@@ -25,9 +25,11 @@ def upgrade() -> None:
         1,
         "functions",
         """
-        admit apply_signal bad_words cancel channel deliver fault finish_unrun forget_mail joined
-        locate merge_patch place problem proceed proceed_waiting refuse release repeat retry sees
-        setting signal take_out wake withdraw
+        admit apply_signal bad_words beat cancel channel checkpoint complete cut deliver depth
+        enqueue enqueue_many entry_problem fault fence finish_run finish_unrun forget_mail
+        hand_back hold_key joined keep_depth locate merge_patch note obey place problem proceed
+        proceed_waiting promote queue_depth recover refuse repeat retry save sees separate setting
+        settle signal take_out unblock wake withdraw
         """,
     )
     run_files(1, "triggers", "admit")

@@ -150,7 +150,11 @@ def run_file(path: str) -> None:
         connection = migration.connection
         if connection is None or connection.connection.driver_connection is None:
             raise RuntimeError(f"no connection to run {path} on")
-        connection.connection.driver_connection.execute(text.encode())
+        try:
+            connection.connection.driver_connection.execute(text.encode())
+        except psycopg.Error as error:
+            error.add_note(f"in migrations/sql/{path}")
+            raise
 
 
 def run_files(version: int, folder: str, names: str) -> None:
