@@ -1,0 +1,133 @@
+"""Servers and databases for tests: one server a run, one migrated template, one clone a test."""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Protocol, TypeAlias
+
+import psycopg
+from psycopg import sql
+from psycopg.conninfo import make_conninfo
+from tests.invariants import ALWAYS, AT_THE_END, Question
+
+from perdure.store.schema import in_schema, in_statement
+
+Parameters: TypeAlias = Sequence[Any] | Mapping[str, Any] | None
+
+# Nothing of a test has to outlive a crash of the machine; tests of crashes make their own server.
+SERVER_SETTINGS = {
+    "fsync": "off",
+    "synchronous_commit": "off",
+    "full_page_writes": "off",
+    "deadlock_timeout": "50ms",
+    "max_connections": "200",
+}
+
+
+class Server(Protocol):
+    """What tests need of a server: EmbeddedServer, PgBouncer and GivenServer are such."""
+
+    def dsn(self, database: str = "postgres") -> str:
+        """Where to connect to reach `database`."""
+        ...
+
+
+@dataclass(frozen=True)
+class GivenServer:
+    """The server that PERDURE_TEST_DSN names; its login must be allowed to create databases."""
+
+    given: str
+
+    def dsn(self, database: str = "postgres") -> str:
+        """The given DSN with another database in it."""
+        return make_conninfo(self.given, dbname=database)
+
+
+@dataclass
+class Database:
+    """A database of one test, and a connection in autocommit that is opened at the first use.
+
+    SQL says `perdure.`, whatever the schema is called. `expected_violations` names questions of
+    invariants.py that the test has broken on purpose: they must have an answer at its end.
+    """
+
+    server: Server
+    name: str
+    schema: str = "perdure"
+    expected_violations: set[str] = field(default_factory=set)
+
+    @property
+    def dsn(self) -> str:
+        """Where to connect, as the server's superuser."""
+        return self.server.dsn(self.name)
+
+    @cached_property
+    def connection(self) -> psycopg.Connection[tuple[Any, ...]]:
+        """The one connection of the methods below, closed after the test."""
+        return psycopg.connect(self.dsn, autocommit=True)
+
+    def execute(self, text: str, parameters: Parameters = None) -> int:
+        """Run one statement, or several when there are no parameters; returns the rows affected."""
+        return self._run(text, parameters).rowcount
+
+    def rows(self, text: str, parameters: Parameters = None) -> list[tuple[Any, ...]]:
+        """All rows that the statement answers."""
+        return self._run(text, parameters).fetchall()
+
+    def value(self, text: str, parameters: Parameters = None) -> Any:
+        """The first column of the first row, None without a row."""
+        row = self._run(text, parameters).fetchone()
+        return row[0] if row else None
+
+    def violations(self, questions: Sequence[Question]) -> dict[str, list[tuple[Any, ...]]]:
+        """The names of the questions that have an answer, each with its first rows."""
+        answers = {name: self.rows(f"{text} limit 5") for name, text in questions}
+        return {name: found for name, found in answers.items() if found}
+
+    def check(self) -> None:
+        """Raise AssertionError unless the invariants that hold at every moment hold now."""
+        if self.value("select to_regclass('perdure.misplaced_tasks')") is None:
+            return
+        broken = self.violations(ALWAYS)
+        missing = self.expected_violations - broken.keys()
+        surprising = {name: broken[name] for name in broken if name not in self.expected_violations}
+        assert not surprising, f"invariants are broken: {surprising}"
+        assert not missing, f"the test should have broken these invariants: {missing}"
+
+    def check_drained(self) -> None:
+        """Raise AssertionError unless everything that could be done is done and nothing is left."""
+        self.check()
+        left = self.violations(AT_THE_END)
+        assert not left, f"something is left over: {left}"
+
+    def close(self) -> None:
+        """Close the connection if there is one."""
+        if "connection" in self.__dict__:
+            self.connection.close()
+
+    def _run(self, text: str, parameters: Parameters) -> psycopg.Cursor[tuple[Any, ...]]:
+        name_schema = in_schema if parameters is None else in_statement
+        return self.connection.execute(name_schema(text, self.schema).encode(), parameters)
+
+
+@contextlib.contextmanager
+def new_database(server: Server, template: str = "template1") -> Iterator[Database]:
+    """A copy of `template` that is dropped at the end, whoever is still connected to it."""
+    database = Database(server, f"perdure_test_{secrets.token_hex(6)}")
+    name = sql.Identifier(database.name)
+    with psycopg.connect(server.dsn(), autocommit=True) as connection:
+        connection.execute(
+            sql.SQL("create database {} template {} strategy wal_log").format(
+                name, sql.Identifier(template)
+            )
+        )
+    try:
+        yield database
+    finally:
+        database.close()
+        with psycopg.connect(server.dsn(), autocommit=True) as connection:
+            connection.execute(sql.SQL("drop database {} with (force)").format(name))
