@@ -13,6 +13,7 @@ context.configure(
     dialect_name="postgresql",
     # Offline, the default style would double each percent sign of the schema's name.
     dialect_opts={"paramstyle": "named"},
+    literal_binds=context.is_offline_mode(),
     version_table="schema_version",
     version_table_schema=attributes["schema_name"],
     transaction_per_migration=False,

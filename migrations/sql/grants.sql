@@ -69,6 +69,8 @@ begin
             ), routines (roles, names) as (values
                 ('{producer,worker,operator}', '{enqueue,enqueue_many,enqueue_on_change,task,cancel,retry,proceed,proceed_waiting,repeat,run_now,update_task,history}'),
                 ('{producer,worker,reader,operator}', '{queue_depth}'),
+                -- Views read tables as their owner, but call functions as who reads them.
+                ('{worker,reader,operator}', '{joined}'),
                 ('{worker,operator}', '{cancel_where,retry_where,set_queue,prune}'),
                 -- In the caller's own transaction: the lease id is the permission.
                 ('{producer,worker}', '{fence,checkpoint,complete}'),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import logging
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -170,10 +171,15 @@ def write_settings(values: Mapping[str, Any]) -> None:
     """
     schema_name = context.config.attributes["schema_name"]
     settings = sa.table(
-        "settings", sa.column("key"), sa.column("value", postgresql.JSONB), schema=schema_name
+        "settings",
+        sa.column("key", sa.Text),
+        sa.column("value", postgresql.JSONB),
+        schema=schema_name,
     )
     for key, value in values.items():
-        insert = postgresql.insert(settings).values(key=key, value=value)
+        # As text, because JSONB itself has no literal form for a dump.
+        document = sa.cast(sa.literal(json.dumps(value), sa.Text), postgresql.JSONB)
+        insert = postgresql.insert(settings).values(key=key, value=document)
         context.execute(
             insert.on_conflict_do_update(
                 index_elements=["key"],
@@ -251,6 +257,7 @@ def _connect(dsn: str) -> psycopg.Connection[Any]:
     defaults: dict[str, Any] = {
         "connect_timeout": 10,
         "application_name": "perdure migrate",
+        "client_encoding": "UTF8",
         "target_session_attrs": "read-write",
     }
     try:
