@@ -1,0 +1,44 @@
+-- One round trip that says "I live" and hears all that a worker has to know. Writes the worker's row
+-- and removes leases of it that were emptied while a transaction held on to them.
+create function perdure.beat(
+    worker bigint, running bigint[], lease_seconds double precision, held uuid[], problem text default null
+) returns table (
+    alive boolean, at double precision, lost uuid[], letters jsonb, dead boolean, due_in double precision,
+    unlaned boolean, mail boolean, paused jsonb, lanes integer, upkeep boolean
+)
+    language plpgsql security definer set search_path = pg_catalog, perdure, pg_temp as $$
+#variable_conflict use_column
+declare
+    now_at timestamptz;
+begin
+    update perdure.workers as w
+    set heartbeat_at = clock_timestamp(), running = beat.running, lease_seconds = beat.lease_seconds, problem = beat.problem
+    where w.id = beat.worker;
+    alive := found;
+    now_at := clock_timestamp();
+    delete from perdure.leases where id in (
+        select l.id from perdure.leases as l
+        where l.worker_id = beat.worker and l.task_ids = '{}' for update skip locked);
+    at := extract(epoch from now_at);
+    lost := array(
+        select h from unnest(beat.held) as h where not exists (select from perdure.leases as l where l.id = h));
+    letters := (
+        select jsonb_agg(jsonb_build_object('id', m.id, 'task_id', m.task_id, 'kind', m.kind) order by m.id)
+        from perdure.mail as m
+        where m.kind in ('cancel', 'replaced') and m.task_id in (
+            select unnest(l.task_ids) from perdure.leases as l where l.worker_id = beat.worker));
+    dead := exists (
+        select from perdure.workers as w where w.heartbeat_at < now_at - make_interval(secs => w.lease_seconds));
+    due_in := (
+        select extract(epoch from w.due_at - now_at) from perdure.waiting as w
+        where w.due_at is not null and w.blockers = 0 order by w.due_at limit 1);
+    unlaned := exists (select from perdure.ready as r where r.lane = 0);
+    mail := exists (select from perdure.mail);
+    paused := (
+        select jsonb_object_agg(q.name, q.stop_running) from perdure.queues as q where q.paused_at is not null);
+    lanes := (select max(l.id) from perdure.lanes as l);
+    upkeep := not exists (
+        select from perdure.settings as s
+        where s.key = 'upkeep_at' and (s.value #>> '{}')::timestamptz > now_at - interval '1 minute');
+    return next;
+end $$;

@@ -1,0 +1,14 @@
+-- Ends a task as completed in the caller's own transaction, which is what makes its effects happen
+-- effectively once; raises PD001 if the lease no longer holds it. Best the last statement before COMMIT.
+create function perdure.complete(lease uuid, task bigint, worker bigint, move jsonb) returns void
+    language plpgsql security definer set search_path = pg_catalog, perdure, pg_temp as $$
+declare
+    answered text;
+begin
+    perform perdure.fence(lease, task);
+    select s.answer into answered from perdure.settle(lease, task, worker, move) as s;
+    if answered <> 'settled' then
+        raise exception using errcode = 'PD001', message = 'task ' || task || ' could not be completed: its lease is ' || answered,
+            hint = 'roll back and stop';
+    end if;
+end $$;

@@ -1,0 +1,43 @@
+-- Enqueues one task in the caller's transaction: it exists if and only if that commits. Answers its
+-- id and what was done: created, kept (the key is held: that task's id), replaced.
+create function perdure.enqueue(
+    name text, metadata jsonb default '{}', queue text default null, priority integer default null,
+    delay interval default null, run_at timestamptz default null, unique_key text default null,
+    unique_policy text default 'keep', tags text[] default null, requires text[] default null,
+    headers jsonb default null, max_retries integer default null,
+    retry_delays double precision[] default null, execution_metadata jsonb default null
+) returns table (task_id bigint, answer text)
+    language plpgsql security definer set search_path = pg_catalog, perdure, pg_temp as $$
+#variable_conflict use_column
+declare
+    due timestamptz := coalesce(enqueue.run_at, clock_timestamp() + enqueue.delay);
+    wrong text := perdure.problem(enqueue.name, enqueue.metadata, enqueue.queue, enqueue.priority, enqueue.run_at,
+        enqueue.tags, enqueue.requires, enqueue.headers, enqueue.max_retries, enqueue.retry_delays,
+        enqueue.unique_key, perdure.setting('metadata_bytes'), enqueue.delay, enqueue.unique_policy,
+        enqueue.execution_metadata, perdure.setting('checkpoint_bytes'));
+begin
+    if enqueue.name is null or enqueue.metadata is null then
+        wrong := 'PD004|name and metadata must not be null|leave metadata out for {}';
+    end if;
+    if wrong is not null then
+        perform perdure.refuse(wrong);
+    end if;
+    perform perdure.keep_depth(coalesce(enqueue.queue, 'default'));
+    task_id := nextval('tasks_id_seq');
+    answer := 'created';
+    if enqueue.unique_key is not null then
+        select h.task_id, h.answer into task_id, answer
+        from perdure.hold_key(enqueue.unique_key, enqueue.unique_policy, task_id) as h;
+        if answer = 'kept' then
+            return next;
+            return;
+        end if;
+    end if;
+    insert into perdure.progress (task_id, execution_metadata)
+    select enqueue.task_id, enqueue.execution_metadata where enqueue.execution_metadata is not null;
+    insert into perdure.tasks (id, name, metadata, queue, priority, run_at, unique_key, tags, requires, headers,
+        max_retries, retry_delays)
+    values (enqueue.task_id, enqueue.name, enqueue.metadata, enqueue.queue, enqueue.priority, due,
+        enqueue.unique_key, enqueue.tags, enqueue.requires, enqueue.headers, enqueue.max_retries, enqueue.retry_delays);
+    return next;
+end $$;

@@ -1,0 +1,83 @@
+-- Enqueues a JSON array of tasks in one statement and one admission. Positions count from 0, in the
+-- order of the array. One bad entry refuses all, with its position. Keys are taken in sorted order,
+-- so that two callers with several keys never wait for each other in a circle. delay is in seconds.
+create function perdure.enqueue_many(tasks jsonb) returns table ("position" integer, task_id bigint, answer text)
+    language plpgsql security definer set search_path = pg_catalog, perdure, pg_temp as $$
+#variable_conflict use_column
+declare
+    wrong record;
+    entry record;
+    metadata_bytes bigint := perdure.setting('metadata_bytes');
+    checkpoint_bytes bigint := perdure.setting('checkpoint_bytes');
+begin
+    if jsonb_typeof(tasks) is distinct from 'array' then
+        perform perdure.refuse('PD004|tasks must be a JSON array|[{"name": ..., "metadata": {...}}, ...]');
+    end if;
+    -- The usual entry is let through by three cheap looks; any other is examined member by member.
+    select (e.n - 1)::integer as at, perdure.entry_problem(e.entry) as problem into wrong
+    from jsonb_array_elements(enqueue_many.tasks) with ordinality as e (entry, n)
+    where (jsonb_typeof(e.entry) <> 'object' or jsonb_typeof(e.entry -> 'name') is distinct from 'string'
+            or jsonb_typeof(e.entry -> 'metadata') is distinct from 'object'
+            or e.entry - '{name,metadata}'::text[] <> '{}')
+        and perdure.entry_problem(e.entry) is not null
+    order by e.n limit 1;
+    if found then
+        perform perdure.refuse(wrong.problem, wrong.at);
+    end if;
+    select e.at, e.problem into wrong
+    from (
+        select (e.n - 1)::integer as at, perdure.problem(
+            x.name, coalesce(x.metadata, '{}'), x.queue, x.priority, x.run_at, x.tags, x.requires, x.headers,
+            x.max_retries, x.retry_delays, x.unique_key, metadata_bytes, make_interval(secs => x.delay),
+            coalesce(x.unique_policy, 'keep'), x.execution_metadata, checkpoint_bytes) as problem
+        from jsonb_array_elements(enqueue_many.tasks) with ordinality as e (entry, n)
+        cross join lateral jsonb_to_record(e.entry) as x (
+            name text, metadata jsonb, queue text, priority integer, delay double precision, run_at timestamptz,
+            unique_key text, unique_policy text, tags text[], requires text[], headers jsonb, max_retries integer,
+            retry_delays double precision[], execution_metadata jsonb)
+    ) as e
+    where e.problem is not null order by e.at limit 1;
+    if found then
+        perform perdure.refuse(wrong.problem, wrong.at);
+    end if;
+    perform perdure.keep_depth(q.name) from (
+        select distinct coalesce(e.entry ->> 'queue', 'default') as name
+        from jsonb_array_elements(enqueue_many.tasks) as e (entry) order by 1) as q;
+
+    return query
+    with entries as materialized (
+        select e.n, nextval('tasks_id_seq') as id, x.name, coalesce(x.metadata, '{}') as metadata, x.queue,
+            x.priority, coalesce(x.run_at, clock_timestamp() + make_interval(secs => x.delay)) as due, x.tags,
+            x.requires, x.headers, x.max_retries, x.retry_delays, x.execution_metadata
+        from jsonb_array_elements(enqueue_many.tasks) with ordinality as e (entry, n)
+        cross join lateral jsonb_to_record(e.entry) as x (
+            name text, metadata jsonb, queue text, priority integer, delay double precision, run_at timestamptz,
+            tags text[], requires text[], headers jsonb, max_retries integer,
+            retry_delays double precision[], execution_metadata jsonb)
+        where e.entry ->> 'unique_key' is null),
+    presets as (
+        insert into perdure.progress (task_id, execution_metadata)
+        select e.id, e.execution_metadata from entries as e where e.execution_metadata is not null),
+    added as (
+        insert into perdure.tasks (id, name, metadata, queue, priority, run_at, tags, requires, headers,
+            max_retries, retry_delays)
+        select e.id, e.name, e.metadata, e.queue, e.priority, e.due, e.tags, e.requires, e.headers,
+            e.max_retries, e.retry_delays
+        from entries as e order by e.n)
+    select (e.n - 1)::integer, e.id, 'created' from entries as e order by e.n;
+
+    return query
+    select (e.n - 1)::integer, made.task_id, made.answer
+    from (
+        select e.entry, e.n from jsonb_array_elements(enqueue_many.tasks) with ordinality as e (entry, n)
+        where e.entry ->> 'unique_key' is not null order by e.entry ->> 'unique_key', e.n
+    ) as e
+    cross join lateral jsonb_to_record(e.entry) as x (
+        name text, metadata jsonb, queue text, priority integer, delay double precision, run_at timestamptz,
+        unique_key text, unique_policy text, tags text[], requires text[], headers jsonb, max_retries integer,
+        retry_delays double precision[], execution_metadata jsonb)
+    cross join lateral perdure.enqueue(
+        x.name, coalesce(x.metadata, '{}'), x.queue, x.priority, make_interval(secs => x.delay), x.run_at,
+        x.unique_key, coalesce(x.unique_policy, 'keep'), x.tags, x.requires, x.headers, x.max_retries,
+        x.retry_delays, x.execution_metadata) as made;
+end $$;

@@ -1,0 +1,29 @@
+-- What is wrong with the form of one entry of enqueue_many: unknown or missing members, wrong types.
+-- The values are checked by perdure.problem.
+create function perdure.entry_problem(entry jsonb) returns text
+    language sql stable set search_path = pg_catalog, perdure, pg_temp as $$
+    select case when jsonb_typeof(entry) <> 'object'
+        then 'PD004|is not a JSON object|{"name": ..., "metadata": {...}}'
+    else (
+        select case
+            when allowed.kind is null
+                then 'PD004|' || quote_ident(left(member.key, 40)) || ' is not a member of a task|see the arguments of enqueue for their names'
+            else 'PD004|' || member.key || ' must be of type ' || allowed.kind || '|see the arguments of enqueue' end
+        from jsonb_each(entry) as member
+        left join (values
+            ('name', 'string'), ('metadata', 'object'), ('queue', 'string'), ('priority', 'number'),
+            ('delay', 'number'), ('run_at', 'string'), ('unique_key', 'string'), ('unique_policy', 'string'),
+            ('tags', 'array'), ('requires', 'array'), ('headers', 'object'), ('max_retries', 'number'),
+            ('retry_delays', 'array'), ('execution_metadata', 'object')
+        ) as allowed (key, kind) on allowed.key = member.key
+        where allowed.kind is null
+            or jsonb_typeof(member.value) not in (allowed.kind, 'null')
+            or member.key in ('priority', 'max_retries') and (member.value)::text !~ '^-?[0-9]{1,9}$' and member.value <> 'null'
+            or member.key = 'run_at' and (member.value #>> '{}') !~ '^[0-9]{4,5}-[01][0-9]-[0-3][0-9]([T ][0-2][0-9]:[0-5][0-9](:[0-5][0-9]([.][0-9]+)?)?(Z|[+-][0-9]{2}(:?[0-9]{2})?)?)?$'
+        order by member.key limit 1)
+    end
+    union all
+    select 'PD004|name is missing|{"name": ..., "metadata": {...}}'
+    where jsonb_typeof(entry) = 'object' and coalesce(jsonb_typeof(entry -> 'name'), 'null') = 'null'
+    order by 1 nulls last limit 1
+$$;

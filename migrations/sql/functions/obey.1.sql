@@ -1,0 +1,55 @@
+-- Obeys the mail of tasks in no lease: what finish_plain left, what passed a suspension uncommitted,
+-- a cancel whose worker died. Answers how many letters it has dealt with. Each letter is locked, so
+-- that two turns at once do not obey it twice; those of running tasks stay.
+create function perdure.obey(at_most integer) returns integer
+    language plpgsql security definer set search_path = pg_catalog, perdure, pg_temp as $$
+declare
+    letter record;
+    place text;
+    target bigint;
+    dealt integer := 0;
+begin
+    delete from perdure.mail where id in (
+        select m.id from perdure.mail as m where m.keep_until < (select clock_timestamp()) for update skip locked);
+    for letter in
+        select m.id, m.task_id, m.wait_key, m.kind, m.body from perdure.mail as m
+        where m.task_id is null and exists (
+                select from perdure.waiting as w where w.wait_key = m.wait_key and w.reason = 'suspended')
+            or m.task_id is not null
+                and not exists (select from perdure.leases as l where m.task_id = any (l.task_ids))
+                and (m.kind <> 'proceed'
+                    or exists (select from perdure.outcomes as o where o.task_id = m.task_id)
+                    or exists (select from perdure.waiting as w where w.task_id = m.task_id and w.reason = 'suspended'))
+        order by m.id limit at_most for update skip locked
+    loop
+        target := coalesce(letter.task_id, (
+            select w.task_id from perdure.waiting as w
+            where w.wait_key = letter.wait_key and w.reason = 'suspended' order by w.task_id limit 1));
+        place := perdure.locate(target);
+        if place = 'lease' or target is null then
+            continue;
+        end if;
+        if place = 'ended' or place is null then
+            update perdure.outcomes as o set cancel_requested_at = m.posted_at
+            from perdure.mail as m
+            where o.task_id = target and o.cancel_requested_at is null
+                and m.id = letter.id and m.kind in ('cancel', 'replaced');
+            perform perdure.forget_mail(target);
+            perform perdure.unblock(target);
+        elsif letter.kind in ('cancel', 'replaced') then
+            perform perdure.take_out(target, place);
+            perform perdure.finish_unrun(target, 'cancelled',
+                case letter.kind when 'cancel' then 'requested' else 'replaced' end);
+        elsif letter.kind = 'proceed' then
+            delete from perdure.mail where id = letter.id;
+            perform perdure.deliver(target, letter.body - 'signal_key');
+            if letter.body ? 'signal_key' then
+                perform perdure.apply_signal(target, jsonb_build_object('signal_key', letter.body -> 'signal_key'));
+            end if;
+        else
+            continue;
+        end if;
+        dealt := dealt + 1;
+    end loop;
+    return dealt;
+end $$;

@@ -1,0 +1,27 @@
+-- Removes what ended longer ago than its state's limit, counted from the end, with all that belongs
+-- to it, at most so many at a time; what a live task still follows stays. Answers how many.
+create function perdure.retire(completed interval, failed interval, cancelled interval, at_most integer) returns integer
+    language plpgsql security definer set search_path = pg_catalog, perdure, pg_temp as $$
+declare
+    gone bigint[];
+begin
+    set local lock_timeout = '500ms';
+    gone := array(
+        select o.task_id from perdure.outcomes as o
+        where o.task_id <= coalesce((
+                select max(s.task_id) from (
+                    select task_id from perdure.outcomes order by task_id limit at_most * 20) as s), 0)
+            and o.finished_at < (select clock_timestamp())
+                - case o.state when 'completed' then completed when 'failed' then failed else cancelled end
+            and not exists (select from perdure.edges as e where e.after_id = o.task_id)
+        order by o.task_id limit at_most for update skip locked);
+    delete from perdure.outcomes where task_id = any (gone);
+    delete from perdure.attempts where task_id = any (gone);
+    delete from perdure.progress where task_id = any (gone);
+    delete from perdure.mail where task_id = any (gone);
+    delete from perdure.audit where task_id = any (gone);
+    delete from perdure.unique_keys as k using perdure.tasks as t
+    where t.id = any (gone) and k.key = t.unique_key and k.task_id = t.id;
+    delete from perdure.tasks where id = any (gone);
+    return cardinality(gone);
+end $$;

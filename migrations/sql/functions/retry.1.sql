@@ -1,0 +1,58 @@
+-- Runs a failed or cancelled task again with failures and crashes 0: retried; one that waits for its
+-- retry at once: hastened. Else live, completed, key_taken, not_found: nothing has changed.
+create function perdure.retry(id bigint) returns text
+    language plpgsql security definer set search_path = pg_catalog, perdure, pg_temp as $$
+#variable_conflict use_column
+declare
+    task record;
+    place text;
+    ended record;
+begin
+    select t.id, t.unique_key into task from perdure.tasks as t
+    where t.id = retry.id and perdure.sees(t.enqueued_by);
+    if not found then
+        return 'not_found';
+    end if;
+    if task.unique_key is not null then
+        perform from perdure.unique_keys where key = task.unique_key for update;
+    end if;
+    place := perdure.locate(task.id);
+    if place = 'waiting' and exists (select from perdure.waiting where task_id = task.id and reason = 'retry') then
+        perform perdure.take_out(task.id, place);
+        perform perdure.place(array[task.id], 'retry');
+        insert into perdure.audit (action, task_id) values ('retry', task.id);
+        return 'hastened';
+    elsif place is distinct from 'ended' then
+        return coalesce(case when place is not null then 'live' end, 'not_found');
+    end if;
+    select o.state, o.kind, o.attempt, o.started_at, o.finished_at, o.worker_id, o.error into ended
+    from perdure.outcomes as o where o.task_id = task.id for update;
+    if not found then
+        return 'live';
+    elsif ended.state = 'completed' then
+        return 'completed';
+    end if;
+    if task.unique_key is not null then
+        if exists (
+            select from perdure.unique_keys as k
+            where k.key = task.unique_key and k.task_id <> task.id
+                and exists (select from perdure.tasks as t where t.id = k.task_id)
+                and not exists (select from perdure.outcomes as o where o.task_id = k.task_id)) then
+            return 'key_taken';
+        end if;
+        insert into perdure.unique_keys (key, task_id) values (task.unique_key, task.id)
+        on conflict (key) do update set task_id = excluded.task_id;
+    end if;
+    delete from perdure.outcomes where task_id = task.id;
+    insert into perdure.attempts (task_id, attempt, kind, reason, started_at, ended_at, worker_id, error)
+    select task.id, ended.attempt, case ended.state when 'failed' then 'failure' else 'cancellation' end,
+        ended.kind, ended.started_at, ended.finished_at, ended.worker_id, ended.error
+    where ended.started_at is not null;
+    insert into perdure.progress (task_id, attempt, reason) values (task.id, ended.attempt, 'requeued')
+    on conflict (task_id) do update
+        set attempt = greatest(progress.attempt, excluded.attempt), failures = 0, crashes = 0, started_at = null;
+    perform perdure.forget_mail(task.id);
+    perform perdure.place(array[task.id], 'requeued');
+    insert into perdure.audit (action, task_id) values ('retry', task.id);
+    return 'retried';
+end $$;

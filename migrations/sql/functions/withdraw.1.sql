@@ -1,0 +1,22 @@
+-- Cancels a task that is ready or waiting, at once; a leased one gets mail and ends as soon as its
+-- run has stopped. Answers cancelled, requested, ended or not_found.
+create function perdure.withdraw(task bigint, why text) returns text
+    language plpgsql set search_path = pg_catalog, perdure, pg_temp as $$
+declare
+    place text := perdure.locate(task);
+begin
+    if place = 'lease' then
+        insert into perdure.mail (task_id, kind)
+        select task, case why when 'replaced' then 'replaced' else 'cancel' end
+        where not exists (select from perdure.mail where task_id = task and kind in ('cancel', 'replaced'));
+        perform pg_notify(perdure.channel() || '_mail', '');
+        return 'requested';
+    elsif place is null then
+        return 'not_found';
+    elsif place = 'ended' then
+        return 'ended';
+    end if;
+    perform perdure.take_out(task, place);
+    perform perdure.finish_unrun(task, 'cancelled', why);
+    return 'cancelled';
+end $$;

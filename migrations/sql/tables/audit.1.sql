@@ -1,0 +1,10 @@
+-- What operators and producers did to tasks and queues, and signals that came too late.
+create table perdure.audit (
+    id bigserial primary key,
+    at timestamptz not null default clock_timestamp(),
+    actor text not null default session_user,
+    action text collate "C" not null,
+    task_id bigint,
+    details jsonb
+);
+create index audit_task on perdure.audit (task_id, id) where task_id is not null;

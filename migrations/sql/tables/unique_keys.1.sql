@@ -1,0 +1,5 @@
+-- The latest task of each key. A key is held while that task has no outcome: read, never freed.
+create table perdure.unique_keys (
+    key text collate "C" primary key,
+    task_id bigint not null
+) with (fillfactor = 80);

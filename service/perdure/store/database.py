@@ -1,0 +1,329 @@
+"""Connections, statements with the schema's name in them, transient faults, error translation."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from functools import cache
+from pathlib import Path
+from typing import Any, LiteralString, TypeAlias, cast
+
+import psycopg
+from psycopg import AsyncConnection, Connection, IsolationLevel
+from psycopg.conninfo import make_conninfo
+from psycopg.types.numeric import Int8Dumper
+from psycopg_pool import AsyncConnectionPool, ConnectionPool, PoolTimeout
+
+from perdure.errors import (
+    BY_SQLSTATE,
+    DatabaseError,
+    DatabaseUnavailable,
+    NotPermitted,
+    PerdureError,
+    SchemaMismatch,
+)
+from perdure.store.schema import in_statement
+
+Row: TypeAlias = tuple[Any, ...]
+Params: TypeAlias = Mapping[str, object]
+
+_FOLDER = Path(__file__).with_name("sql")
+# Without these every statement still has its plan; with them a stale statistic cannot spoil one.
+_PLANNER = " -c jit=off -c enable_hashjoin=off -c enable_mergejoin=off -c enable_seqscan=off"
+_ISOLATION = "-c default_transaction_isolation=read\\ committed"
+# Classes and codes after which the same statement may succeed on a fresh connection: connection
+# lost, serialisation, deadlock, resources, shutdown, time-outs, plans that a migration made stale.
+_TRANSIENT = re.compile(
+    "08...|40001|40P01|53...|55P03|57P0.|57014|25006|25P0[34]|0A000|26000|42P05|28P01"
+)
+
+
+@cache
+def statements(schema_name: str) -> Mapping[str, bytes]:
+    """Every file of `store/sql` by its name, with the schema's name put in."""
+    return {
+        file.stem: in_statement(file.read_text("utf-8"), schema_name).encode()
+        for file in sorted(_FOLDER.glob("*.sql"))
+    }
+
+
+def is_transient(error: BaseException) -> bool:
+    """Whether repeating the operation, on a fresh connection if need be, may succeed."""
+    if isinstance(error, DatabaseUnavailable):
+        return True
+    if isinstance(error, PoolTimeout):
+        return True
+    if isinstance(error, psycopg.Error):
+        if error.sqlstate is None:
+            return isinstance(error, psycopg.OperationalError | psycopg.InterfaceError)
+        return _TRANSIENT.fullmatch(error.sqlstate) is not None
+    return isinstance(error, OSError)
+
+
+def translate(error: psycopg.Error | OSError) -> PerdureError:
+    """Turn a driver's error into one of ours; the text of a lost connection is not repeated,
+    because it may hold the DSN."""
+    if not isinstance(error, psycopg.Error):
+        return DatabaseUnavailable(f"the database cannot be reached ({type(error).__name__})")
+    code = error.sqlstate
+    if code in BY_SQLSTATE:
+        hint = error.diag.message_hint
+        message = error.diag.message_primary or str(error)
+        return BY_SQLSTATE[code](f"{message} (hint: {hint})" if hint else message)
+    if code == "42501":
+        return NotPermitted(f"{error.diag.message_primary}: `perdure grant` gives a login its rights")
+    if code in ("42P01", "3F000", "42883", "42703"):
+        return SchemaMismatch(f"{error.diag.message_primary}: run `perdure migrate` first")
+    if is_transient(error):
+        return DatabaseUnavailable(
+            f"the connection to the database was lost or refused (SQLSTATE {code or 'none'})"
+        )
+    translated = DatabaseError(f"{error.diag.message_primary or type(error).__name__} ({code})")
+    translated.sqlstate = code
+    return translated
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Within it, errors of the driver leave as errors of ours."""
+    try:
+        yield
+    except PoolTimeout:
+        raise DatabaseUnavailable(
+            "no connection of the pool became free in time: raise persistence.pool_max_size"
+        ) from None
+    except (psycopg.Error, OSError) as error:
+        raise translate(error) from error
+
+
+class Session:
+    """One connection of the runtime's own: each statement is a transaction of its own."""
+
+    def __init__(self, database: Database, connection: AsyncConnection[Row]) -> None:
+        self._database = database
+        self._connection = connection
+        self._cursor = connection.cursor()
+
+    @property
+    def broken(self) -> bool:
+        """Whether the connection is of no use any more."""
+        return self._connection.closed
+
+    async def run(self, name: str, params: Params) -> list[Row]:
+        """Execute the statement called `name`; its rows, or [] if it returns none."""
+        cursor = self._cursor
+        text = self._database.text(name)
+        async with asyncio.timeout(self._database.statement_seconds + 5):
+            if self._database.pooled:
+                async with self._connection.transaction():
+                    await cursor.execute(text, params)
+                    return await cursor.fetchall() if cursor.description else []
+            await cursor.execute(text, params, prepare=self._database.prepare)
+            return await cursor.fetchall() if cursor.description else []
+
+    async def count(self, name: str, params: Params) -> int:
+        """Execute the statement called `name`; the number of rows that it changed."""
+        await self.run(name, params)
+        return self._cursor.rowcount
+
+    async def close(self) -> None:
+        """Close the connection."""
+        await self._connection.close()
+
+
+class SyncSession:
+    """The same for the one loop that runs in a thread."""
+
+    def __init__(self, database: Database, connection: Connection[Row]) -> None:
+        self._database = database
+        self.connection = connection
+
+    def run(self, name: str, params: Params) -> list[Row]:
+        """Execute the statement called `name`; its rows, or [] if it returns none."""
+        text = self._database.text(name)
+        if self._database.pooled:
+            with self.connection.transaction():
+                cursor = self.connection.execute(text, params)
+                return cursor.fetchall() if cursor.description else []
+        cursor = self.connection.execute(text, params, prepare=self._database.prepare)
+        return cursor.fetchall() if cursor.description else []
+
+    def close(self) -> None:
+        """Close the connection."""
+        self.connection.close()
+
+
+class Database:
+    """One schema of one server: how to connect to it, and its statements.
+
+    Args:
+        parameters: connection parameters of libpq (`settings.connection_parameters`).
+        schema_name: the schema; any name that `quote_schema` accepts.
+        statement_seconds: bound on one statement, in seconds.
+        prepare: None lets the driver decide; False never prepares.
+        pool_min_size, pool_max_size: connections of the pool for handlers and clients.
+    """
+
+    def __init__(
+        self,
+        parameters: Mapping[str, str | int],
+        schema_name: str = "perdure",
+        *,
+        statement_seconds: float = 30.0,
+        prepare: bool | None = None,
+        pool_min_size: int = 1,
+        pool_max_size: int = 8,
+    ) -> None:
+        self.schema_name = schema_name
+        self.statement_seconds = statement_seconds
+        self.prepare = prepare
+        self.pooled = False
+        """Whether a pooler in transaction mode stands in between; known after the first connect."""
+        self._parameters = dict(parameters)
+        self._texts = statements(schema_name)
+        self._pool_sizes = (pool_min_size, pool_max_size)
+        self._pool: AsyncConnectionPool[AsyncConnection[Row]] | None = None
+        self._sync_pool: ConnectionPool[Connection[Row]] | None = None
+
+    def text(self, name: str) -> LiteralString:
+        """The SQL of the statement called `name`."""
+        # Files of the package are as trustworthy as literals; the driver asks for such a type.
+        return cast("LiteralString", self._texts[name])
+
+    def conninfo(self, *, application: str = "perdure", own: bool = False) -> str:
+        """The connection string; it holds the password: never show it.
+
+        `own` is for sessions that only run statements of ours: they get the planner's switches.
+        """
+        parameters: dict[str, Any] = {**self._parameters, "application_name": application}
+        if not self.pooled:
+            milliseconds = int(self.statement_seconds * 1000)
+            options = f"{_ISOLATION} -c statement_timeout={milliseconds}{_PLANNER if own else ''}"
+            parameters["options"] = f"{parameters.get('options', '')} {options}".strip()
+        return make_conninfo("", **parameters)
+
+    async def connect(
+        self, *, application: str = "perdure", own: bool = False
+    ) -> AsyncConnection[Row]:
+        """Open a connection of one's own, in autocommit mode.
+
+        Raises:
+            DatabaseUnavailable, NotPermitted, DatabaseError: it could not be opened.
+        """
+        with translated():
+            try:
+                connection = await AsyncConnection.connect(
+                    self.conninfo(application=application, own=own), autocommit=True
+                )
+            except psycopg.OperationalError as error:
+                if not self._is_pooler(error):
+                    raise
+                connection = await AsyncConnection.connect(
+                    self.conninfo(application=application, own=own), autocommit=True
+                )
+            await self._prepare_async(connection)
+            return connection
+
+    def connect_sync(
+        self, *, application: str = "perdure", own: bool = False
+    ) -> Connection[Row]:
+        """Open a connection for a thread, in autocommit mode; errors as `connect`."""
+        with translated():
+            try:
+                connection = Connection.connect(
+                    self.conninfo(application=application, own=own), autocommit=True
+                )
+            except psycopg.OperationalError as error:
+                if not self._is_pooler(error):
+                    raise
+                connection = Connection.connect(
+                    self.conninfo(application=application, own=own), autocommit=True
+                )
+            self._prepare_sync(connection)
+            return connection
+
+    async def session(self, *, application: str = "perdure") -> Session:
+        """Open a session of the runtime's own; errors as `connect`."""
+        return Session(self, await self.connect(application=application, own=True))
+
+    def sync_session(self, *, application: str = "perdure") -> SyncSession:
+        """Open a session for a thread; errors as `connect`."""
+        return SyncSession(self, self.connect_sync(application=application, own=True))
+
+    async def pool(self) -> AsyncConnectionPool[AsyncConnection[Row]]:
+        """The pool of handlers and clients, opened at first use."""
+        if self._pool is None:
+            if not self.pooled:
+                # Finds out whether a pooler is in between, and fails at once with a clear error.
+                await (await self.connect()).close()
+            low, high = self._pool_sizes
+            self._pool = AsyncConnectionPool(
+                self.conninfo(), min_size=low, max_size=high, open=False,
+                kwargs={"autocommit": True}, configure=self._prepare_async,
+                max_lifetime=600, timeout=30,
+            )  # fmt: skip
+            await self._pool.open()
+        return self._pool
+
+    def sync_pool(self) -> ConnectionPool[Connection[Row]]:
+        """The pool of sync handlers and clients, opened at first use."""
+        if self._sync_pool is None:
+            if not self.pooled:
+                self.connect_sync().close()
+            _, high = self._pool_sizes
+            self._sync_pool = ConnectionPool(
+                self.conninfo(), min_size=0, max_size=high, open=True,
+                kwargs={"autocommit": True}, configure=self._prepare_sync,
+                max_lifetime=600, timeout=30,
+            )  # fmt: skip
+        return self._sync_pool
+
+    @asynccontextmanager
+    async def connection(self) -> AsyncIterator[AsyncConnection[Row]]:
+        """Borrow a connection of the pool; errors of the driver leave translated."""
+        with translated():
+            pool = await self.pool()
+            async with pool.connection() as connection:
+                yield connection
+
+    @contextmanager
+    def sync_connection(self) -> Iterator[Connection[Row]]:
+        """The same for a thread."""
+        with translated(), self.sync_pool().connection() as connection:
+            yield connection
+
+    async def close(self) -> None:
+        """Close the pools."""
+        pool, self._pool = self._pool, None
+        if pool is not None:
+            await pool.close()
+        self.close_sync()
+
+    def close_sync(self) -> None:
+        """Close the pool of threads."""
+        pool, self._sync_pool = self._sync_pool, None
+        if pool is not None:
+            pool.close()
+
+    def _is_pooler(self, error: psycopg.OperationalError) -> bool:
+        """PgBouncer refuses the start-up parameter `options`; told by its text, because a refused
+        start-up carries no SQLSTATE to the client."""
+        if self.pooled or "unsupported startup parameter" not in str(error):
+            return False
+        self.pooled = True
+        self.prepare = False
+        return True
+
+    async def _prepare_async(self, connection: AsyncConnection[Row]) -> None:
+        connection.adapters.register_dumper(int, Int8Dumper)
+        connection.prepare_threshold = None if self.pooled or self.prepare is False else 5
+        if self.pooled:
+            await connection.set_isolation_level(IsolationLevel.READ_COMMITTED)
+
+    def _prepare_sync(self, connection: Connection[Row]) -> None:
+        connection.adapters.register_dumper(int, Int8Dumper)
+        connection.prepare_threshold = None if self.pooled or self.prepare is False else 5
+        if self.pooled:
+            connection.isolation_level = IsolationLevel.READ_COMMITTED

@@ -1,0 +1,4 @@
+-- "I live", and what the worker has to know: see the function.
+select b.alive, b.at, b.lost, b.letters, b.dead, b.due_in, b.unlaned, b.mail, b.paused, b.lanes, b.upkeep
+from perdure.beat(%(worker)s::bigint, %(running)s::bigint[], %(lease_seconds)s::double precision,
+    %(held)s::uuid[], %(problem)s::text) as b

@@ -1,0 +1,36 @@
+-- Takes tasks out of ready into leases of at most 64 under ids that the worker has made (the fence).
+-- The plan is data: one read in index order per (lane, priority), after a position, so that neither
+-- dead rows nor other lanes are looked at. FOR KEY SHARE on the worker's row: recovery locks it
+-- first, so no lease can appear for a worker that has just been declared dead.
+with worker as materialized (
+    select id from perdure.workers where id = %(worker)s::bigint for key share),
+picked as materialized (
+    select r.row_at
+    from worker
+    cross join unnest(%(lanes)s::integer[], %(priorities)s::smallint[], %(after)s::bigint[], %(shares)s::integer[])
+        as p (lane, priority, after, share)
+    cross join lateral (
+        select ctid as row_at from perdure.ready
+        where lane = p.lane and priority = p.priority and task_id > p.after
+        order by task_id limit p.share for update skip locked) as r
+    limit %(at_most)s::bigint),
+taken as materialized (
+    delete from perdure.ready where ctid = any (array(select row_at from picked))
+    returning lane, priority, task_id),
+numbered as materialized (
+    select lane, priority, task_id, (row_number() over (order by task_id) - 1) / 64 + 1 as part from taken),
+leased as (
+    insert into perdure.leases (id, worker_id, task_ids)
+    select (%(leases)s::uuid[])[part], (select id from worker), array_agg(task_id) from numbered group by part)
+select n.part, n.lane, n.priority, t.id, t.name,
+    case when octet_length(b.body) <= %(body_bytes)s::integer then b.body end,
+    case when p.task_id is not null or t.headers is not null or t.max_retries is not null or t.retry_delays is not null
+        then jsonb_build_object(
+            'attempt', p.attempt, 'failures', p.failures, 'interruptions', p.interruptions, 'crashes', p.crashes,
+            'marks', p.marks, 'reason', p.reason, 'version', p.version, 'execution_metadata', p.execution_metadata::text,
+            'steps', p.steps::text, 'headers', t.headers::text, 'max_retries', t.max_retries, 'retry_delays', t.retry_delays)::text
+    end
+from numbered as n
+join perdure.tasks as t on t.id = n.task_id
+cross join lateral (select t.metadata::text as body) as b
+left join perdure.progress as p on p.task_id = n.task_id

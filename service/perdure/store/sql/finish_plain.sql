@@ -1,0 +1,31 @@
+-- Ends many plain successes at once. Fence: conditions and the new arrays come from what the locking
+-- CTE returned, and nothing else is read; a lease that somebody has locked is left for the next flush.
+-- An emptied lease is deleted only where a FOR UPDATE pick got it: a handler's open transaction may
+-- hold on to the row, then it stays empty and the next beat removes it.
+with ended as materialized (
+    select (%(leases)s::uuid[])[o.lease] as lease, o.task_id, o.attempt, to_timestamp(o.started) as started_at, o.result
+    from rows from (
+        unnest(%(lease)s::integer[]), unnest(%(task)s::bigint[]), unnest(%(attempt)s::integer[]),
+        unnest(%(started)s::double precision[]), jsonb_array_elements(%(result)s::jsonb)
+    ) as o (lease, task_id, attempt, started, result)),
+held as materialized (
+    select id, task_ids from perdure.leases where id = any (%(leases)s::uuid[]) order by id
+    for no key update skip locked),
+accepted as materialized (
+    select e.lease, e.task_id, e.attempt, e.started_at, e.result
+    from held as h join ended as e on e.lease = h.id where e.task_id = any (h.task_ids)),
+rest as materialized (
+    select h.id, array(
+        select unnest(h.task_ids) except all select a.task_id from accepted as a where a.lease = h.id) as left_over
+    from held as h),
+empty as materialized (
+    select l.id from perdure.leases as l
+    where l.id = any (array(select r.id from rest as r where r.left_over = '{}')) order by l.id
+    for update skip locked),
+emptied as (delete from perdure.leases as l using empty as e where l.id = e.id),
+cut as (
+    update perdure.leases as l set task_ids = r.left_over from rest as r
+    where l.id = r.id and not exists (select from empty as e where e.id = l.id))
+insert into perdure.outcomes (task_id, attempt, state, started_at, worker_id, result)
+select a.task_id, a.attempt, 'completed', a.started_at, %(worker)s::bigint, nullif(a.result, 'null'::jsonb)
+from accepted as a

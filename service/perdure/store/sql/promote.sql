@@ -1,0 +1,2 @@
+-- Moves what is due to ready: see the function.
+select p.moved, p.due_in from perdure.promote(%(at_most)s::integer) as p

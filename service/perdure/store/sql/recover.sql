@@ -1,0 +1,2 @@
+-- Puts the tasks of dead workers back: see the function.
+select r.worker_id, r.worker, r.tasks, r.started from perdure.recover() as r

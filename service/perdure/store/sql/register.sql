@@ -1,0 +1,5 @@
+-- Makes the worker known. Its id was made by itself: asking again after a lost reply changes nothing.
+insert into perdure.workers (id, name, host, pid, version, lease_seconds, queues, names, slots)
+values (%(id)s::bigint, %(name)s::text, %(host)s::text, %(pid)s::integer, %(version)s::text,
+    %(lease_seconds)s::double precision, %(queues)s::text[], %(names)s::text[], %(slots)s::integer)
+on conflict (id) do update set heartbeat_at = clock_timestamp()

@@ -1,0 +1,71 @@
+"""Promotion, mail of tasks in no lease, lane 0, ranges, retention, statistics."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from perdure.store.database import SyncSession
+
+
+class Keep(NamedTuple):
+    """How long ended tasks stay, in seconds after their end."""
+
+    completed: float
+    failed: float
+    cancelled: float
+
+
+def promote(session: SyncSession, at_most: int) -> tuple[int, float | None]:
+    """Move what is due to ready: how many, and in how many seconds the next is due."""
+    moved, due_in = session.run("promote", {"at_most": at_most})[0]
+    return moved, due_in
+
+
+def obey(session: SyncSession, at_most: int) -> int:
+    """Obey the mail of tasks in no lease: how many letters were dealt with."""
+    return int(session.run("obey", {"at_most": at_most})[0][0])
+
+
+def relane(session: SyncSession, after: int, at_most: int) -> tuple[int, int]:
+    """Move tasks of known names out of lane 0: how many, and where the next look begins."""
+    moved, next_after = session.run("relane", {"after": after, "at_most": at_most})[0]
+    return moved, next_after
+
+
+def take_upkeep(session: SyncSession) -> bool:
+    """Whether this process does the upkeep of this minute."""
+    return bool(session.run("take_upkeep", {})[0][0])
+
+
+def keep_ranges(session: SyncSession) -> int:
+    """Make ranges of ids ahead, move the sequence once a day: how many ranges were made."""
+    return int(session.run("keep_ranges", {})[0][0])
+
+
+def retire(session: SyncSession, keep: Keep, at_most: int) -> int:
+    """Remove a small batch of what ended long enough ago: how many tasks."""
+    return int(session.run("retire", {**keep._asdict(), "at_most": at_most})[0][0])
+
+
+def drop_range(session: SyncSession, keep: Keep, keep_most: int) -> int | None:
+    """Drop the oldest range whose tasks have ended long enough ago: its number, or None."""
+    number = session.run("drop_range", {**keep._asdict(), "keep_most": keep_most})[0][0]
+    return None if number is None else int(number)
+
+
+def count(
+    session: SyncSession, worker: int, counts: Mapping[tuple[str, str, str], tuple[int, float]]
+) -> None:
+    """Add to the statistics: (name, queue, state) -> (how many ended, seconds that they ran)."""
+    document = [
+        {"name": name, "queue": queue, "state": state, "count": number, "seconds": seconds}
+        for (name, queue, state), (number, seconds) in counts.items()
+    ]
+    session.run("count", {"worker": worker, "counts": json.dumps(document)})
+
+
+def prune_statistics(session: SyncSession) -> None:
+    """Remove a small batch of statistics older than a month."""
+    session.run("prune_statistics", {})

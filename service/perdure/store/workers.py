@@ -1,0 +1,138 @@
+"""Register, beat, recover, lanes, and the word that an idle enqueuer waits."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from perdure.store.database import Session, SyncSession
+from perdure.store.queue import array_literal
+from perdure.tasks.places import Lane
+
+
+class Letter(NamedTuple):
+    """Mail for a task that this worker holds: kind is cancel or replaced."""
+
+    id: int
+    task_id: int
+    kind: str
+
+
+class Beat(NamedTuple):
+    """What a beat answers.
+
+    alive: False: the worker's row is gone, it must register again under a new id.
+    at: the database's clock, seconds of the epoch.
+    lost: leases of those named that do not exist any more.
+    letters: cancels of tasks that it holds.
+    dead: some worker has not beaten within its lease.
+    due_in: seconds until the next task in waiting is due (negative: it is), None: none has a time.
+    unlaned, mail, upkeep: there is something in lane 0, mail at all, upkeep to do.
+    paused: queue -> whether its running tasks are to be stopped as well.
+    lanes: changes when lanes have been made.
+    """
+
+    alive: bool
+    at: float
+    lost: tuple[UUID, ...]
+    letters: tuple[Letter, ...]
+    dead: bool
+    due_in: float | None
+    unlaned: bool
+    mail: bool
+    paused: Mapping[str, bool]
+    lanes: int
+    upkeep: bool
+
+
+class Recovered(NamedTuple):
+    """A dead worker whose tasks went back: how many, and how many of them had started."""
+
+    worker_id: int
+    worker: str
+    tasks: int
+    started: int
+
+
+class Registration(NamedTuple):
+    """A worker process, as others see it. lease_seconds: how long it lives without a beat."""
+
+    id: int
+    name: str
+    host: str
+    pid: int
+    version: str
+    lease_seconds: float
+    queues: tuple[str, ...]
+    names: tuple[str, ...]
+    slots: int
+
+
+def register(session: SyncSession, registration: Registration) -> None:
+    """Make a worker known; asking again changes nothing."""
+    values: dict[str, Any] = registration._asdict()
+    values["queues"] = list(registration.queues)
+    values["names"] = list(registration.names)
+    session.run("register", values)
+
+
+def register_types(session: SyncSession, types: Sequence[Mapping[str, object]]) -> None:
+    """Record the names that a worker serves: name, queue, priority, requires, description, schemas."""
+    session.run("register_types", {"types": json.dumps(list(types))})
+
+
+def deregister(session: SyncSession, worker: int) -> None:
+    """Take a worker's row away at its clean end."""
+    session.run("deregister", {"worker": worker})
+
+
+def report_dead(session: SyncSession, host: str, pid: int) -> None:
+    """Say that the worker process `pid` of `host` has died, so that recovery does not wait."""
+    session.run("report_dead", {"host": host, "pid": pid})
+
+
+def beat(
+    session: SyncSession,
+    worker: int,
+    *,
+    running: Iterable[int],
+    lease_seconds: float,
+    held: Iterable[UUID],
+    problem: str | None,
+) -> Beat:
+    """Say "I live" with the tasks that run, and hear what there is to know."""
+    rows = session.run(
+        "beat",
+        {
+            "worker": worker,
+            "running": array_literal(running),
+            "lease_seconds": lease_seconds,
+            "held": array_literal(held),
+            "problem": problem,
+        },
+    )
+    alive, at, lost, letters, dead, due_in, unlaned, mail, paused, lanes, upkeep = rows[0]
+    return Beat(
+        alive=alive, at=at, lost=tuple(lost),
+        letters=tuple(Letter(**letter) for letter in letters or ()),
+        dead=dead, due_in=due_in, unlaned=unlaned, mail=mail, paused=paused or {}, lanes=lanes,
+        upkeep=upkeep,
+    )  # fmt: skip
+
+
+def recover(session: SyncSession) -> list[Recovered]:
+    """Put the tasks of dead workers back."""
+    return [Recovered(*row) for row in session.run("recover", {})]
+
+
+async def lanes(session: Session, names: Sequence[str]) -> list[Lane]:
+    """The lanes of these names."""
+    rows = await session.run("lanes", {"names": list(names)})
+    return [Lane(id_, queue, name, tuple(requires)) for id_, queue, name, requires in rows]
+
+
+async def await_work(session: Session, queues: Sequence[str], seconds: float) -> None:
+    """Open the gate of NOTIFY for these queues, for so many seconds."""
+    await session.run("await_work", {"queues": list(queues), "seconds": seconds})
