@@ -103,16 +103,16 @@ class EmbeddedServer:
         """
         if self.pid is not None:
             return self
-        if self._home is None:
-            remove_abandoned()
-            self._identity = unprivileged()
-            self._home = RunFolder.make(self._identity)
-            self._owner = os.getpid()
-            atexit.register(self._stop_at_exit)
-            _exit_on_sigterm()
         try:
-            self._make_data(self._home)
-            self._launch(self._home)
+            home = self._home or self._move_in()
+            self._make_data(home)
+            self._launch(home)
+        except OSError as error:
+            self.stop("immediate")
+            raise EmbeddedServerError(
+                f"no embedded server, because of its files: {error}; name another data_dir, or "
+                "another folder for temporary files (TMPDIR)"
+            ) from error
         except BaseException:
             self.stop("immediate")
             raise
@@ -151,6 +151,15 @@ class EmbeddedServer:
     def _stop_at_exit(self) -> None:
         if os.getpid() == self._owner:  # a forked child inherits this object, not the server
             self.stop()
+
+    def _move_in(self) -> RunFolder:
+        remove_abandoned()
+        self._identity = unprivileged()
+        self._home = RunFolder.make(self._identity)
+        self._owner = os.getpid()
+        atexit.register(self._stop_at_exit)
+        _exit_on_sigterm()
+        return self._home
 
     def _major_of_data(self) -> int | None:
         try:
