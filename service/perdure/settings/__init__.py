@@ -29,7 +29,7 @@ from perdure.settings.keys import (
     reload,
     show,
 )
-from perdure.settings.sources import Loaded, describe, load, variable_of
+from perdure.settings.sources import Loaded, colors_wanted, describe, load, variable_of
 from perdure.settings.units import parse_bytes, parse_duration, show_bytes, show_duration
 
 __all__ = [
@@ -45,6 +45,7 @@ __all__ = [
     "Retention",
     "Scheduling",
     "Settings",
+    "colors_wanted",
     "connection_parameters",
     "describe",
     "load",

@@ -101,6 +101,11 @@ def variable_of(key: str) -> str:
     return PREFIX + key.upper().replace(".", "__")
 
 
+def colors_wanted(environ: Mapping[str, str] | None = None) -> bool:
+    """Whether people want colours where a terminal can show them: not if `NO_COLOR` is set."""
+    return not (os.environ if environ is None else environ).get("NO_COLOR")
+
+
 def _dotenv() -> dict[str, str | None]:
     """What `.env` in the current folder says; nothing if there is none."""
     try:

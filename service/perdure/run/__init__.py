@@ -1,0 +1,1 @@
+"""Do the work: claim, run, finish, beat, recover, and say what has happened."""
