@@ -171,10 +171,10 @@ def test_a_database_of_any_name_is_reached() -> None:
 
 
 def test_a_port_that_was_taken_meanwhile_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    free = server_module._free_port()
+    free = server_module.free_port()
     with socket.create_server(("127.0.0.1", 0)) as stranger:
         ports = iter([stranger.getsockname()[1], free])
-        monkeypatch.setattr(server_module, "_free_port", lambda: next(ports))
+        monkeypatch.setattr(server_module, "free_port", lambda: next(ports))
 
         with EmbeddedServer(settings=SETTINGS) as server:
             assert server.port == free
@@ -206,7 +206,7 @@ def test_a_folder_of_somebody_else_is_refused_and_left_alone(temporary: Path) ->
 def test_a_folder_that_cannot_be_made_is_an_error_with_a_remedy(temporary: Path) -> None:
     (temporary / "file").touch()
 
-    with pytest.raises(EmbeddedServerError, match="Not a directory.*name another data_dir"):
+    with pytest.raises(EmbeddedServerError, match=r"Not a directory.*name another data_dir"):
         EmbeddedServer(data_dir=temporary / "file" / "kept").start()
 
 

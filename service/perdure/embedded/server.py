@@ -208,7 +208,7 @@ class EmbeddedServer:
     def _launch(self, home: RunFolder) -> None:
         for _ in range(PORT_TRIES):
             if not self._port_is_fixed:
-                self.port = _free_port()
+                self.port = free_port()
             since = home.log.stat().st_size
             self._process = self._identity.popen(self._command(home), home.output)
             if self._is_ready(home):
@@ -269,7 +269,7 @@ class EmbeddedServer:
                 return
 
 
-def _free_port() -> int:
+def free_port() -> int:
     """A port that is free now, below those that the system hands to outgoing connections.
 
     One of those could be taken by any client while the server restarts, even by a client of this
