@@ -57,10 +57,10 @@ begin
                 ('{worker}', 'select', '{tasks}', null),
                 -- Places: a worker takes tasks out; only admit and place put them in.
                 ('{worker}', 'select, update, delete', '{ready,waiting}', null),
-                ('{worker}', 'select, insert, update, delete', '{leases,progress,mail,edges,unique_keys,workers}', null),
+                ('{worker}', 'select, insert, update, delete', '{leases,progress,mail,edges,unique_keys,workers,statistics}', null),
                 ('{worker}', 'usage', '{mail_id_seq}', null),
                 -- Ledgers: appended, never changed.
-                ('{worker}', 'select, insert', '{attempts,outcomes,statistics}', null),
+                ('{worker}', 'select, insert', '{attempts,outcomes}', null),
                 ('{worker}', 'select, insert, update', '{lanes,task_types}', null),
                 ('{worker}', 'select, insert', '{queues}', null),
                 ('{worker}', 'update', '{queues}', '{awaited,depth,sampled_at}'),
@@ -74,8 +74,9 @@ begin
                 ('{worker,operator}', '{cancel_where,retry_where,set_queue,prune}'),
                 -- In the caller's own transaction: the lease id is the permission.
                 ('{producer,worker}', '{fence,checkpoint,complete}'),
-                ('{worker}', '{beat,channel,hand_back,maintain,obey,place,promote,recover,save,separate,settle,end_session}'),
-                ('{operator}', '{pause_queue,resume_queue,erase}')
+                ('{worker}', '{beat,channel,drop_range,end_session,hand_back,keep_ranges,obey,place,promote}'),
+                ('{worker}', '{recover,register_types,relane,retire,save,separate,settle,take_upkeep}'),
+                ('{operator}', '{erase,pause_queue,resume_queue}')
             )
             select format('grant %s on %s %s to %I',
                 case when w.columns is null then w.privilege else w.privilege || (
