@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
+import traceback
 from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
 from pathlib import Path
@@ -260,14 +261,13 @@ def test_no_error_repeats_the_dsn_or_its_password(server_dsn: str) -> None:
     closed = psycopg.conninfo.make_conninfo(server_dsn, port="1", password="canary", user="x")
     for dsn, error in [
         ("postgresql//user:canary@host/db", ConfigurationError),
-        ("postgresql://user:canary@x@host:port/db", DatabaseUnavailable),
+        ("postgresql://user:canary@x@host:port/db", ConfigurationError),
         (closed, DatabaseUnavailable),
     ]:
         for call in (migrate, current):
             with pytest.raises(error) as raised:
                 call(dsn)
-            assert "canary" not in str(raised.value)
-            assert raised.value.__suppress_context__
+            assert "canary" not in "".join(traceback.format_exception(raised.value))
 
 
 async def test_a_worker_reads_the_version_by_one_query(blank: str) -> None:

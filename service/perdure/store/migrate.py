@@ -16,11 +16,10 @@ import sqlalchemy as sa
 from alembic import command, context
 from alembic.config import Config
 from alembic.util import CommandError
-from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.conninfo import make_conninfo
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.pool import NullPool
 
-import perdure
 from perdure.errors import (
     ConfigurationError,
     DatabaseError,
@@ -29,6 +28,8 @@ from perdure.errors import (
     NotPermitted,
     SchemaMismatch,
 )
+from perdure.settings.dsn import parse_dsn, show_dsn
+from perdure.store.database import is_transient, translate
 from perdure.store.schema import in_schema, quote_schema, statement
 
 ROLES = ("producer", "worker", "reader", "operator")
@@ -191,7 +192,7 @@ def write_settings(values: Mapping[str, Any]) -> None:
 
 def migrations_folder() -> Path:
     """Return the folder of migrations: inside the installed package, else beside `service/`."""
-    package = Path(perdure.__file__).parent
+    package = Path(__file__).parents[1]
     installed = package / "migrations"
     return installed if installed.is_dir() else package.parent.parent / "migrations"
 
@@ -241,19 +242,13 @@ def _engine_connection(dsn: str) -> Iterator[sa.Connection]:
 
 
 def _connect(dsn: str) -> psycopg.Connection[Any]:
-    """Open a connection; whatever `dsn` says wins over our defaults.
+    """Open a connection; whatever `dsn` says wins over our defaults; empty leaves it to libpq.
 
     Raises:
         ConfigurationError: `dsn` cannot be read; it is not repeated, it may hold a password.
         DatabaseUnavailable: no connection.
     """
-    try:
-        given = conninfo_to_dict(dsn)
-    except psycopg.Error:
-        raise ConfigurationError(
-            "the DSN is neither postgresql://user:password@host:port/database nor "
-            "key=value pairs; a password with special characters must be percent-encoded"
-        ) from None
+    given = parse_dsn(dsn) if dsn else {}
     defaults: dict[str, Any] = {
         "connect_timeout": 10,
         "application_name": "perdure migrate",
@@ -263,11 +258,9 @@ def _connect(dsn: str) -> psycopg.Connection[Any]:
     try:
         connection = psycopg.connect(make_conninfo(**(defaults | given)), prepare_threshold=None)
     except psycopg.OperationalError as error:
-        named = (key for key in ("host", "port", "dbname") if key in given)
-        where = ", ".join(f"{key} {given[key]}" for key in named)
         raise DatabaseUnavailable(
-            f"cannot connect to PostgreSQL ({where or 'libpq defaults'}; "
-            f"SQLSTATE {error.sqlstate or 'none'}): is it running, and are the credentials right?"
+            f"cannot connect to {show_dsn(dsn) if dsn else 'PostgreSQL'} "
+            f"(SQLSTATE {error.sqlstate or 'none'}): is it running, and are the credentials right?"
         ) from None
     connection.add_notice_handler(_log_warning)
     return connection
@@ -297,12 +290,13 @@ def _errors_translated() -> Iterator[None]:
         error = raised.orig if isinstance(raised, sa.exc.DBAPIError) else raised
         if not isinstance(error, psycopg.Error):
             raise
-        text = error.diag.message_primary or str(error)
+        text = error.diag.message_primary or type(error).__name__
         if error.sqlstate == "PD004":
             raise ConfigurationError(f"{text}. {error.diag.message_hint}") from error
-        if isinstance(error, psycopg.errors.InsufficientPrivilege):
+        if error.sqlstate == "42501":
             raise NotPermitted(f"{text}: use the login that owns the schema") from error
-        translated = DatabaseUnavailable if error.sqlstate is None else DatabaseError
-        failure = translated(text)
+        if is_transient(error) and error.sqlstate not in _BUSY:
+            raise translate(error) from error
+        failure = DatabaseError(text)
         failure.sqlstate = error.sqlstate
         raise failure from error
