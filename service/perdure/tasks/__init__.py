@@ -7,7 +7,7 @@ without a database, and the same question always gets the same answer.
 - `places`: where a task can be, how its state follows from that, and which moves there are.
 - `outcomes`, `policies`: what a handler returns, and what users say about retries and time.
 - `decide`: what becomes of a task before a run and after it. SQL carries the move out.
-- `plan`: what the next claim asks for.
+- `plan`, `positions`: what the next claim asks for, and what the last ones have told.
 - `checkpoints`, `codec`: execution metadata and JSON, in both directions.
 
 **Seek and sweep.** The ready rows of one lane and priority form an index range whose beginning is
