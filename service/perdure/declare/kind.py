@@ -1,0 +1,186 @@
+"""TaskKind and NewTask: values that producers import without importing handlers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import KW_ONLY, dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from functools import cached_property
+from types import NoneType
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Generic,
+    Literal,
+    NamedTuple,
+    TypeAlias,
+    TypedDict,
+    cast,
+    overload,
+)
+
+from typing_extensions import TypeVar, Unpack
+
+from perdure.tasks.codec import Payload, encode_json
+
+if TYPE_CHECKING:
+    import psycopg
+    from sqlalchemy import Connection
+    from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
+    from sqlalchemy.orm import Session
+
+    CallersConnection: TypeAlias = (
+        psycopg.AsyncConnection[Any]
+        | psycopg.Connection[Any]
+        | AsyncConnection
+        | AsyncSession
+        | Connection
+        | Session
+    )
+
+M = TypeVar("M", default=None)
+X = TypeVar("X", default=None)
+R = TypeVar("R", default=None)
+E = TypeVar("E", default=None)
+
+# What is left out is None for the checker, too: that is what the defaults of the variables say.
+_LEFT_OUT: Any = NoneType
+
+
+class Payloads(NamedTuple):
+    """How the four values of a kind become JSON and back."""
+
+    metadata: Payload[Any]
+    execution_metadata: Payload[Any]
+    result: Payload[Any]
+    error: Payload[Any]
+
+
+@dataclass(frozen=True)
+class TaskKind(Generic[M, X, R, E]):
+    """A task's name and types: what was asked, its checkpoint, its result, its error.
+
+    Each type is a pydantic model, a dataclass or anything else that pydantic can validate; one
+    that is left out is None. Metadata and execution metadata must be objects in JSON. Nothing is
+    checked here: a service reports what is wrong at `build()`, a client at the enqueue.
+    """
+
+    name: str
+    metadata: type[M] = _LEFT_OUT
+    _: KW_ONLY
+    execution_metadata: type[X] = _LEFT_OUT
+    result: type[R] = _LEFT_OUT
+    error: type[E] = _LEFT_OUT
+
+    @cached_property
+    def payloads(self) -> Payloads:
+        """The four codecs, made at first use; TypeError if pydantic cannot handle a type."""
+        return Payloads(
+            Payload(self.metadata),
+            Payload(self.execution_metadata),
+            Payload(self.result),
+            Payload(self.error),
+        )
+
+
+class Answer(StrEnum):
+    """What an enqueue did."""
+
+    CREATED = "created"
+    KEPT = "kept"
+    REPLACED = "replaced"
+    APPENDED = "appended"
+    UPDATED = "updated"
+
+
+class Enqueued(NamedTuple):
+    """The task that an enqueue leaves: its id (a kept one's, if the key was held), and how."""
+
+    id: int
+    answer: Answer
+
+
+class EnqueueOptions(TypedDict, Generic[X], total=False):
+    """What may be said about one task besides its metadata; None and left out are the same.
+
+    `priority` is 0 (first) to 9. `delay` is in seconds or a timedelta and excludes `run_at`, which
+    needs a time zone. `retry_delays` (the last repeats) and `max_retries` (-1: no limit) win over
+    what the task's definition says. `requires` are names of constraints.
+    """
+
+    queue: str | None
+    priority: int | None
+    delay: float | timedelta | None
+    run_at: datetime | None
+    unique_key: str | None
+    unique_policy: Literal["keep", "replace"] | None
+    tags: Sequence[str] | None
+    requires: Sequence[str] | None
+    headers: Mapping[str, Any] | None
+    max_retries: int | None
+    retry_delays: Sequence[float | timedelta] | None
+    execution_metadata: X | None
+
+
+class NewTask(Generic[M, X]):
+    """A task that is to be enqueued: of a kind, or by name and untyped.
+
+    `options` holds what was said besides the metadata, as in `EnqueueOptions`.
+    """
+
+    __slots__ = ("metadata", "options", "task")
+
+    @overload
+    def __init__(
+        self: NewTask[None, X],
+        task: TaskKind[None, X, Any, Any],
+        metadata: None = None,
+        **options: Unpack[EnqueueOptions[X]],
+    ) -> None: ...
+
+    @overload
+    def __init__(
+        self,
+        task: TaskKind[M, X, Any, Any],
+        metadata: M,
+        **options: Unpack[EnqueueOptions[X]],
+    ) -> None: ...
+
+    @overload
+    def __init__(
+        self: NewTask[Any, Any],
+        task: str,
+        metadata: Mapping[str, Any] | None = None,
+        **options: Unpack[EnqueueOptions[Any]],
+    ) -> None: ...
+
+    def __init__(self, task: Any, metadata: Any = None, **options: Any) -> None:
+        self.task: TaskKind[Any, Any, Any, Any] | str = task
+        self.metadata: Any = metadata
+        self.options = cast("EnqueueOptions[Any]", options)
+
+    @property
+    def name(self) -> str:
+        """The task's name."""
+        return self.task if isinstance(self.task, str) else self.task.name
+
+    def metadata_json(self) -> str:
+        """The metadata as JSON text; UnencodableValue if it is not of the kind's type."""
+        if self.metadata is None:
+            return "{}"
+        if isinstance(self.task, str):
+            return encode_json(self.metadata)
+        return self.task.payloads.metadata.dump(self.metadata)
+
+    def execution_metadata_json(self) -> str | None:
+        """The preset checkpoint as JSON text, None: none; UnencodableValue as above."""
+        preset = self.options.get("execution_metadata")
+        if preset is None:
+            return None
+        if isinstance(self.task, str):
+            return encode_json(preset)
+        return self.task.payloads.execution_metadata.dump(preset)
+
+    def __repr__(self) -> str:
+        return f"NewTask({self.name!r}, {', '.join(sorted(self.options)) or 'no options'})"
