@@ -7,7 +7,6 @@ import json
 import logging
 from collections.abc import Iterator
 from typing import Any, Literal
-from uuid import UUID
 
 import pytest
 import structlog
@@ -121,7 +120,7 @@ def test_auto_is_console_on_a_terminal_and_json_elsewhere(monkeypatch: pytest.Mo
 
 def test_a_foreign_line_and_a_structlog_line_carry_the_fields_of_their_run() -> None:
     stream = configured(io.StringIO())
-    worker = UUID(int=5)
+    worker = 5
     token = run_fields.set({"task_id": 7, "name": "mail.send", "worker_id": worker, "attempt": 2})
     try:
         logging.getLogger("business").info("sent %s", "well")
@@ -216,9 +215,9 @@ def test_without_our_configuration_an_event_is_a_readable_line_of_the_host(
     bus = Bus()
     logs.attach(bus)
     with caplog.at_level("INFO", "perdure"):
-        bus.emit(WorkerStopping(worker_id=UUID(int=1), reason="shutdown"))
+        bus.emit(WorkerStopping(worker_id=1, reason="shutdown"))
         bus.emit(ListenerFailed(heard="task.failed", listener="f", error=ValueError("x")))
     stopping, failed = caplog.records
-    assert stopping.getMessage() == f"worker.stopping worker_id={UUID(int=1)} reason=shutdown"
+    assert stopping.getMessage() == f"worker.stopping worker_id={1} reason=shutdown"
     assert failed.exc_info is not None
     assert failed.exc_info[0] is ValueError

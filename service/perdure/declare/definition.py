@@ -55,7 +55,7 @@ class TaskDefinition:
     result: Payload[Any]
     error: Payload[Any]
     version: int = 1
-    upgrades: Mapping[int, Upgrade] = MappingProxyType({})
+    upgrades: Mapping[int, Upgrade] = field(default_factory=lambda: MappingProxyType({}))
     save_on_stop: bool = True
     queue: str | None = None
     priority: int | None = None

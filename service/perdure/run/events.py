@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from types import MappingProxyType
 from typing import Any, ClassVar, Literal, TypeVar
-from uuid import UUID
 
 from perdure.errors import ConfigurationError
 
@@ -50,7 +49,7 @@ class WorkerStarted(Event):
     """The worker has registered and takes tasks from now on."""
 
     names: ClassVar[tuple[str, ...]] = ("worker.started",)
-    worker_id: UUID
+    worker_id: int
     pid: int
     concurrency: int
     connections: int
@@ -61,7 +60,7 @@ class WorkerStopping(Event):
     """The worker takes no more tasks and stops those it runs."""
 
     names: ClassVar[tuple[str, ...]] = ("worker.stopping",)
-    worker_id: UUID
+    worker_id: int
     reason: str
 
 
@@ -70,7 +69,7 @@ class WorkerStopped(Event):
     """The worker has let go of everything; `abandoned` runs had not ended by then."""
 
     names: ClassVar[tuple[str, ...]] = ("worker.stopped",)
-    worker_id: UUID
+    worker_id: int
     seconds: float
     abandoned: int = 0
 
@@ -248,12 +247,41 @@ class ListenerFailed(Event):
     error: Exception
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoopFailed(Event):
+    """A turn of a loop failed for a reason that will not pass by itself: a fault of ours."""
+
+    names: ClassVar[tuple[str, ...]] = ("loop.failed",)
+    loop: str
+    error: Exception
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChildStarted(Event):
+    """A supervisor has started a worker process at one of its places."""
+
+    names: ClassVar[tuple[str, ...]] = ("supervisor.child_started",)
+    pid: int
+    place: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChildEnded(Event):
+    """A worker process of a supervisor has ended; `code` is negative for a signal."""
+
+    names: ClassVar[tuple[str, ...]] = ("supervisor.child_ended",)
+    pid: int
+    place: int
+    code: int
+
+
 EVENTS: tuple[type[Event], ...] = (
     *(WorkerStarted, WorkerStopping, WorkerStopped, WorkerRecovered),
     *(TasksClaimed, TasksCompleted, Promoted, EndingsDropped),
     *(TaskStarted, TaskEnded, TaskRetrying, TaskSuspended, TaskInterrupted, TaskLost, Overdue),
     *(QueuePaused, QueueResumed, BeatFailed, DatabaseLost, DatabaseBack),
-    *(Reloaded, ReloadRefused, ListenerFailed),
+    *(Reloaded, ReloadRefused, ListenerFailed, LoopFailed),
+    *(ChildStarted, ChildEnded),
 )
 NAMES = frozenset(name for kind in EVENTS for name in kind.names)
 

@@ -25,7 +25,7 @@ from structlog.stdlib import ProcessorFormatter, add_log_level, add_logger_name
 from structlog.tracebacks import ExceptionDictTransformer
 from structlog.typing import EventDict, Processor, WrappedLogger
 
-from perdure.run.events import Bus, Event, ListenerFailed, run_fields
+from perdure.run.events import Bus, Event, ListenerFailed, LoopFailed, run_fields
 from perdure.settings import Logging, colors_wanted, masker
 
 LEVELS: Mapping[str, int] = MappingProxyType(
@@ -37,6 +37,7 @@ LEVELS: Mapping[str, int] = MappingProxyType(
             *("worker.started", "worker.stopping", "worker.stopped", "tasks.completed"),
             *("task.cancelled", "task.retrying", "task.suspended", "task.interrupted"),
             *("queue.paused", "queue.resumed", "database.back", "settings.reloaded"),
+            *("supervisor.child_started", "supervisor.child_ended"),
         ),
         logging.INFO,
     )
@@ -45,7 +46,8 @@ LEVELS: Mapping[str, int] = MappingProxyType(
         logging.WARNING,
     )
     | dict.fromkeys(
-        ("database.lost", "tasks.dropped", "settings.refused", "listener.failed"), logging.ERROR
+        ("database.lost", "tasks.dropped", "settings.refused", "listener.failed", "loop.failed"),
+        logging.ERROR,
     )
 )
 
@@ -143,7 +145,7 @@ def configure(
 
 
 def _write(event: Event) -> None:
-    error = event.error if isinstance(event, ListenerFailed) else None
+    error = event.error if isinstance(event, ListenerFailed | LoopFailed) else None
     _LOGGER.log(LEVELS[event.event], Line(event), exc_info=error)
 
 

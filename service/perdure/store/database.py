@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import re
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any, LiteralString, TypeAlias, cast
 
 import psycopg
-from psycopg import AsyncConnection, Connection, IsolationLevel
+from psycopg import AsyncConnection, Connection, IsolationLevel, sql
 from psycopg.conninfo import make_conninfo
 from psycopg.types.numeric import Int8Dumper
 from psycopg_pool import AsyncConnectionPool, ConnectionPool, PoolTimeout
@@ -25,6 +26,7 @@ from perdure.errors import (
     SchemaMismatch,
 )
 from perdure.store.schema import in_statement
+from perdure.store.version import require_version
 
 Row: TypeAlias = tuple[Any, ...]
 Params: TypeAlias = Mapping[str, object]
@@ -62,6 +64,13 @@ def is_transient(error: BaseException) -> bool:
     return isinstance(error, OSError)
 
 
+def is_data_error(error: BaseException) -> bool:
+    """Whether the database refused a value as such: repeating it cannot help."""
+    if not isinstance(error, psycopg.Error) or error.sqlstate is None:
+        return False
+    return error.sqlstate.startswith(("22", "23", "PD", "54"))
+
+
 def translate(error: psycopg.Error | OSError) -> PerdureError:
     """Turn a driver's error into one of ours; the text of a lost connection is not repeated,
     because it may hold the DSN."""
@@ -73,7 +82,9 @@ def translate(error: psycopg.Error | OSError) -> PerdureError:
         message = error.diag.message_primary or str(error)
         return BY_SQLSTATE[code](f"{message} (hint: {hint})" if hint else message)
     if code == "42501":
-        return NotPermitted(f"{error.diag.message_primary}: `perdure grant` gives a login its rights")
+        return NotPermitted(
+            f"{error.diag.message_primary}: `perdure grant` gives a login its rights"
+        )
     if code in ("42P01", "3F000", "42883", "42703"):
         return SchemaMismatch(f"{error.diag.message_primary}: run `perdure migrate` first")
     if is_transient(error):
@@ -83,6 +94,13 @@ def translate(error: psycopg.Error | OSError) -> PerdureError:
     translated = DatabaseError(f"{error.diag.message_primary or type(error).__name__} ({code})")
     translated.sqlstate = code
     return translated
+
+
+def describe(error: BaseException) -> str:
+    """What may be shown of an error that a loop met: never a text that may hold the DSN."""
+    if isinstance(error, psycopg.Error | OSError) and not isinstance(error, PoolTimeout):
+        return str(translate(error))
+    return f"{type(error).__name__}: {error}"
 
 
 @contextmanager
@@ -105,11 +123,18 @@ class Session:
         self._database = database
         self._connection = connection
         self._cursor = connection.cursor()
+        self.backend_pid: int = connection.info.backend_pid
+        """The server's process of this session, also once the connection is lost."""
 
     @property
     def broken(self) -> bool:
         """Whether the connection is of no use any more."""
         return self._connection.closed
+
+    @property
+    def pooled(self) -> bool:
+        """Whether a pooler in transaction mode stands in between."""
+        return self._database.pooled
 
     async def run(self, name: str, params: Params) -> list[Row]:
         """Execute the statement called `name`; its rows, or [] if it returns none."""
@@ -149,6 +174,20 @@ class SyncSession:
                 return cursor.fetchall() if cursor.description else []
         cursor = self.connection.execute(text, params, prepare=self._database.prepare)
         return cursor.fetchall() if cursor.description else []
+
+    def listen(self, channels: Sequence[str], *, on: bool) -> None:
+        """LISTEN on these channels, or stop it; their names are letters and digits of ours."""
+        for channel in channels:
+            verb = sql.SQL("listen {}" if on else "unlisten {}")
+            self.connection.execute(verb.format(sql.Identifier(channel)))
+
+    def fileno(self) -> int:
+        """What to select on for notifications."""
+        return self.connection.fileno()
+
+    def notifications(self) -> set[str]:
+        """The channels on which something has come; does not wait."""
+        return {notify.channel for notify in self.connection.notifies(timeout=0)}
 
     def close(self) -> None:
         """Close the connection."""
@@ -226,9 +265,7 @@ class Database:
             await self._prepare_async(connection)
             return connection
 
-    def connect_sync(
-        self, *, application: str = "perdure", own: bool = False
-    ) -> Connection[Row]:
+    def connect_sync(self, *, application: str = "perdure", own: bool = False) -> Connection[Row]:
         """Open a connection for a thread, in autocommit mode; errors as `connect`."""
         with translated():
             try:
@@ -251,6 +288,25 @@ class Database:
     def sync_session(self, *, application: str = "perdure") -> SyncSession:
         """Open a session for a thread; errors as `connect`."""
         return SyncSession(self, self.connect_sync(application=application, own=True))
+
+    @property
+    def channel(self) -> str:
+        """The NOTIFY channel of the schema, as the function `channel` names it."""
+        digest = hashlib.md5(self.schema_name.encode(), usedforsecurity=False).hexdigest()
+        return f"perdure_{digest[:16]}"
+
+    async def check_version(self) -> None:
+        """Make sure that this code may run on the schema.
+
+        Raises:
+            SchemaMismatch: it is missing, older, or no longer readable for this code.
+        """
+        with translated():
+            connection = await self.connect()
+            try:
+                await require_version(connection, self.schema_name)
+            finally:
+                await connection.close()
 
     async def pool(self) -> AsyncConnectionPool[AsyncConnection[Row]]:
         """The pool of handlers and clients, opened at first use."""

@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 from uuid import UUID, uuid4
 
 from perdure.store.database import Session
-from perdure.tasks.places import Claimed, Ended, Mail, Move, Pick, Ready, Saved, Waiting
+from perdure.tasks.places import Claimed, Ended, Mail, Move, Ready, Saved, Waiting
+from perdure.tasks.plan import Pick
 
 LEASE_TASKS_MAX = 64
 """Tasks that one lease holds at most; the claim's statement knows the same number."""
@@ -34,15 +35,13 @@ class Done(NamedTuple):
 
 
 class Settling(NamedTuple):
-    """A move to settle: `known` is the mail that the decision has seen, `wait_key` that of a
-    suspension, `progress` the last report as JSON text, `abandoned` the last release at shutdown."""
+    """A move to settle: `progress` is the last report as JSON text, `abandoned` marks the last
+    release at shutdown."""
 
     lease: UUID
     task_id: int
     started_at: float | None
     move: Move
-    known: tuple[int, ...] = ()
-    wait_key: str | None = None
     progress: str | None = None
     abandoned: bool = False
 
@@ -105,9 +104,7 @@ async def claim(
         if body is None:
             large[task_id] = len(claimed)
         if details is None:
-            claimed.append(
-                Claimed(lease, task_id, name, body or "", lane=lane, priority=priority)
-            )
+            claimed.append(Claimed(lease, task_id, name, body or "", lane=lane, priority=priority))
         else:
             claimed.append(_detailed(lease, task_id, name, body or "", lane, priority, details))
     for ids in _chunks(sorted(large), METADATA_READ_MAX):
@@ -141,9 +138,7 @@ async def finish(session: Session, worker: int, done: Sequence[Done]) -> list[st
     return await fates(session, worker, [(d.lease, d.task_id, d.attempt) for d in done])
 
 
-async def fates(
-    session: Session, worker: int, runs: Sequence[tuple[UUID, int, int]]
-) -> list[str]:
+async def fates(session: Session, worker: int, runs: Sequence[tuple[UUID, int, int]]) -> list[str]:
     """Whether each (lease, task, attempt) is still held, was recorded by this worker, or is lost."""
     rows = await session.run(
         "fate",
@@ -226,7 +221,7 @@ def move_document(settling: Settling) -> str:
     members: dict[str, str] = {
         "lease": f'"{settling.lease}"',
         "task": str(settling.task_id),
-        "known": json.dumps(settling.known),
+        "known": json.dumps(move.known),
         "obeyed": json.dumps(move.obeyed),
         "failures": str(move.failures),
         "interruptions": str(move.interruptions),
@@ -240,7 +235,7 @@ def move_document(settling: Settling) -> str:
         "run_error": move.run_error or "null",
         "saved": saved_document(move.saved),
         "progress": settling.progress or "null",
-        "wait_key": json.dumps(settling.wait_key),
+        "wait_key": json.dumps(move.wait_key),
         "exhausted": json.dumps(move.exhausted),
         "to": _goal(move.to),
     }

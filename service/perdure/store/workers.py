@@ -9,7 +9,7 @@ from uuid import UUID
 
 from perdure.store.database import Session, SyncSession
 from perdure.store.queue import array_literal
-from perdure.tasks.places import Lane
+from perdure.tasks.plan import Lane
 
 
 class Letter(NamedTuple):

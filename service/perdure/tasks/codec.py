@@ -197,6 +197,11 @@ def _clean(text: str) -> str:
     return _SURROGATES.sub("\ufffd", text.replace("\0", ""))
 
 
+def stored_bytes(text: str) -> int:
+    """Bytes of a JSON text as jsonb writes it: with a space after each comma and colon."""
+    return _stored(json.loads(text))
+
+
 def _stored(value: object) -> int:
     """Bytes of the value's jsonb text form."""
     return len(json.dumps(value, ensure_ascii=False).encode())

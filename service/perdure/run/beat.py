@@ -1,0 +1,345 @@
+"""Loop in its own thread on its own connection: beat and LISTEN; recovery, promotion, upkeep when told to.
+
+A handler that blocks the event loop blocks neither. The lease is counted from the sending of the last
+good beat, by the monotonic clock; when it is over, the worker is told to stop what it runs. What the
+beat hears goes to the event loop as one value; what it is told to do for all, it does here, between
+two beats, in small turns.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import select
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+from uuid import UUID
+
+from perdure.errors import PerdureError
+from perdure.run.events import (
+    BeatFailed,
+    Bus,
+    DatabaseBack,
+    DatabaseLost,
+    LoopFailed,
+    Promoted,
+    WorkerRecovered,
+)
+from perdure.run.loop import Backoff
+from perdure.store import upkeep, workers
+from perdure.store.database import Database, SyncSession, describe, is_transient
+from perdure.store.upkeep import Keep
+from perdure.store.workers import Beat, Registration
+
+PROMOTE_MOST = 1000
+"""Tasks that one turn of promotion moves: it bounds how long its locks are held."""
+TURNS_MOST = 20
+"""Turns of promotion between two beats: a flood of due tasks must not delay a beat."""
+RETIRE_MOST = 1000
+KEEP_MOST = 100_000
+"""Rows that may be copied out of a range that is dropped; with more it waits."""
+STATISTICS_SECONDS = 10.0
+
+
+class Hooks(NamedTuple):
+    """What the beat asks of its worker; all but the first are called in the beat's thread and
+    hand over to the event loop.
+
+    holdings: the tasks that run, the leases held, and what is wrong with this process.
+    heard: a beat came back. counts: takes what has ended since the last call.
+    woken: there may be work. lease_over: the lease has run out. reborn: a new id, after the
+    worker's row was gone.
+    """
+
+    holdings: Callable[[], tuple[Sequence[int], Sequence[UUID], str | None]]
+    heard: Callable[[Beat, float], None]
+    counts: Callable[[], Mapping[tuple[str, str, str], tuple[int, float]]]
+    woken: Callable[[], None]
+    listening: Callable[[bool], None]
+    lease_over: Callable[[], None]
+    reborn: Callable[[int], None]
+
+
+class Pace(NamedTuple):
+    """The settings that a beat reads at each turn, in seconds."""
+
+    beat_interval: float
+    lease_seconds: float
+    keep: Keep
+    wakeups: bool
+
+
+class BeatLoop:
+    """One thread; `registration` makes the worker's row anew, under a new id each time."""
+
+    def __init__(
+        self,
+        database: Database,
+        registration: Callable[[], Registration],
+        types: Sequence[Mapping[str, object]],
+        *,
+        channel: str,
+        hooks: Hooks,
+        pace: Callable[[], Pace],
+        bus: Bus,
+        rng: random.Random,
+    ) -> None:
+        self.turned_at = time.monotonic()
+        self.worker_id = 0
+        self.good_until = 0.0
+        """Until when, by the monotonic clock, nobody else can have this worker's tasks."""
+        self._database = database
+        self._registration = registration
+        self._types = types
+        self._channel = channel
+        self._hooks = hooks
+        self._pace = pace
+        self._bus = bus
+        self._backoff = Backoff(rng)
+        self._rng = rng
+        self._session: SyncSession | None = None
+        self._stopping = threading.Event()
+        self._ready = threading.Event()
+        self._failure: BaseException | None = None
+        self._reader, self._writer = os.pipe()
+        os.set_blocking(self._writer, False)
+        self._thread = threading.Thread(target=self._run, name="perdure beat", daemon=True)
+        self._good_since: float | None = None
+        self._lost_since: float | None = None
+        self._listens = False
+        self._due_at: float | None = None
+        self._unlaned_after = -1
+        self._counted_at = time.monotonic()
+
+    @property
+    def expects_work(self) -> bool:
+        """Whether something that waits is due now: promotion is about to move it."""
+        return self._due_at is not None and self._due_at <= time.monotonic()
+
+    def start(self) -> None:
+        """Register and begin; wait with `wait_ready`."""
+        self._thread.start()
+
+    def wait_ready(self, timeout: float | None) -> None:
+        """Wait until the worker is registered.
+
+        Raises:
+            PerdureError: it could not be registered, for a reason that will not pass by itself.
+        """
+        self._ready.wait(timeout)
+        if self._failure is not None:
+            raise self._failure
+
+    def beat_now(self) -> None:
+        """Have the next beat at once."""
+        try:
+            os.write(self._writer, b"b")
+        except (BlockingIOError, OSError):
+            return
+
+    def stop(self) -> None:
+        """End after the turn that is under way: the row is taken away, the connection closed."""
+        self._stopping.set()
+        self.beat_now()
+        if self._thread.ident is not None:
+            self._thread.join()
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            delay = self._turn()
+            self.turned_at = time.monotonic()
+            if not self._stopping.is_set():
+                self._sleep(delay)
+        self._leave()
+
+    def _turn(self) -> float:
+        try:
+            delay = self._once()
+        except PerdureError as error:
+            if not is_transient(error):
+                return self._fail(error)
+            return self._fail_for_now(error)
+        except Exception as error:  # noqa: BLE001  (a thread that dies would take the lease along)
+            if not is_transient(error):
+                return self._fail(error)
+            return self._fail_for_now(error)
+        if self._lost_since is not None:
+            seconds = time.monotonic() - self._lost_since
+            self._bus.emit(DatabaseBack(loop="beat", seconds=seconds))
+            self._lost_since = None
+        self._backoff.reset()
+        self._ready.set()
+        return delay
+
+    def _fail(self, error: BaseException) -> float:
+        """A fault that will not pass: before the first beat it ends the start, later it is told."""
+        if not self._ready.is_set():
+            self._failure = error
+            self._stopping.set()
+            self._ready.set()
+        elif isinstance(error, Exception):
+            self._bus.emit(LoopFailed(loop="beat", error=error))
+        self._drop_session()
+        self._check_lease()
+        return self._pace().beat_interval
+
+    def _fail_for_now(self, error: BaseException) -> float:
+        left = self.good_until - time.monotonic()
+        if self._lost_since is None:
+            self._lost_since = time.monotonic()
+            self._bus.emit(DatabaseLost(loop="beat", error=describe(error)))
+        elif self.worker_id:
+            self._bus.emit(BeatFailed(error=describe(error), seconds_left=max(0.0, left)))
+        self._drop_session()
+        self._good_since = None
+        self._check_lease()
+        return self._backoff.next()
+
+    def _check_lease(self) -> None:
+        if self.worker_id and time.monotonic() > self.good_until:
+            self._hooks.lease_over()
+
+    def _once(self) -> float:
+        session = self._connected()
+        pace = self._pace()
+        if not self.worker_id:
+            self._register(session)
+        running, leases, problem = self._hooks.holdings()
+        sent = time.monotonic()
+        heard = workers.beat(
+            session, self.worker_id, running=running, lease_seconds=pace.lease_seconds,
+            held=leases, problem=problem,
+        )  # fmt: skip
+        if not heard.alive:
+            # Declared dead, perhaps falsely: whatever it held is somebody else's by now.
+            self._register(session)
+            self._hooks.reborn(self.worker_id)
+            return 0.0
+        self.good_until = sent + pace.lease_seconds
+        self._hooks.heard(heard, (sent + time.monotonic()) / 2)
+        self._listen(session, wanted=pace.wakeups)
+        if self._good_since is None:
+            self._good_since = sent
+        self._serve(session, heard, pace, gapless=sent - self._good_since)
+        next_beat = sent + pace.beat_interval * (1 - 0.1 * self._rng.random())
+        if self._due_at is not None:
+            next_beat = min(next_beat, self._due_at)
+        return max(0.0, next_beat - time.monotonic())
+
+    def _serve(self, session: SyncSession, heard: Beat, pace: Pace, *, gapless: float) -> None:
+        """Do for all what the beat has said; each of these is safe when two processes do it."""
+        now = time.monotonic()
+        # After an outage everybody looks dead: who judges must have beaten for two intervals.
+        if heard.dead and gapless >= 2 * pace.beat_interval:
+            recovered = workers.recover(session)
+            if recovered:
+                self._bus.emit(
+                    WorkerRecovered(workers=len(recovered), tasks=sum(r.tasks for r in recovered))
+                )
+                self._hooks.woken()
+        if heard.mail and upkeep.obey(session, PROMOTE_MOST):
+            self._hooks.woken()
+        self._due_at = None if heard.due_in is None else now + heard.due_in
+        if heard.due_in is not None and heard.due_in <= 0:
+            self._promote(session)
+        if heard.unlaned:
+            moved, self._unlaned_after = upkeep.relane(session, self._unlaned_after, PROMOTE_MOST)
+            if moved:
+                self._hooks.woken()
+        if now - self._counted_at > STATISTICS_SECONDS:
+            self._count(session)
+        if heard.upkeep and upkeep.take_upkeep(session):
+            self._keep_up(session, pace.keep)
+
+    def _promote(self, session: SyncSession) -> None:
+        for _ in range(TURNS_MOST):
+            moved, due_in = upkeep.promote(session, PROMOTE_MOST)
+            self._due_at = None if due_in is None else time.monotonic() + max(0.0, due_in)
+            if moved:
+                self._bus.emit(Promoted(count=moved))
+                self._hooks.woken()
+            if moved < PROMOTE_MOST:
+                return
+
+    def _keep_up(self, session: SyncSession, keep: Keep) -> None:
+        """Ranges ahead, retention, old statistics: a small batch of each in a minute, or more."""
+        upkeep.keep_ranges(session)
+        upkeep.drop_range(session, keep, KEEP_MOST)
+        for _ in range(TURNS_MOST):
+            if upkeep.retire(session, keep, RETIRE_MOST) < RETIRE_MOST:
+                break
+        upkeep.prune_statistics(session)
+
+    def _count(self, session: SyncSession) -> None:
+        self._counted_at = time.monotonic()
+        counts = self._hooks.counts()
+        if counts:
+            upkeep.count(session, self.worker_id, counts)
+
+    def _register(self, session: SyncSession) -> None:
+        registration = self._registration()
+        workers.register_types(session, self._types)
+        workers.register(session, registration)
+        self.worker_id = registration.id
+
+    def _connected(self) -> SyncSession:
+        if self._session is None:
+            self._session = self._database.sync_session(application="perdure beat")
+            self._listens = False
+        return self._session
+
+    def _drop_session(self) -> None:
+        if self._listens:
+            self._listens = False
+            self._hooks.listening(False)
+        if self._session is not None:
+            self._session.close()
+            self._session = None
+
+    def _listen(self, session: SyncSession, *, wanted: bool) -> None:
+        wanted = wanted and not self._database.pooled
+        if wanted != self._listens:
+            session.listen((self._channel, f"{self._channel}_mail"), on=wanted)
+            self._listens = wanted
+            self._hooks.listening(wanted)
+
+    def _sleep(self, delay: float) -> None:
+        """Wait for the next beat, or mail, or to be told; a wake-up for work does not end it."""
+        until = time.monotonic() + delay
+        while (left := until - time.monotonic()) > 0:
+            watched = [self._reader]
+            if self._session is not None and self._listens:
+                watched.append(self._session.fileno())
+            readable, _, _ = select.select(watched, [], [], left)
+            if self._reader in readable:
+                os.read(self._reader, 4096)
+                return
+            if readable and self._hears_mail():
+                return
+
+    def _hears_mail(self) -> bool:
+        """Notifications: work wakes the enqueuer; whether a beat should follow at once."""
+        if self._session is None:
+            return True
+        try:
+            channels = self._session.notifications()
+        except Exception as error:  # noqa: BLE001  (told by the next turn, which reconnects)
+            self._fail_for_now(error)
+            return True
+        if self._channel in channels:
+            self._hooks.woken()
+        return f"{self._channel}_mail" in channels
+
+    def _leave(self) -> None:
+        """The clean end: statistics, the worker's row, the connection. What fails is recovered."""
+        try:
+            if self._session is not None and self.worker_id:
+                self._count(self._session)
+                workers.deregister(self._session, self.worker_id)
+        except Exception as error:  # noqa: BLE001  (the row is left to recovery)
+            self._bus.emit(BeatFailed(error=describe(error), seconds_left=0.0))
+        self._drop_session()
+        os.close(self._reader)
+        os.close(self._writer)

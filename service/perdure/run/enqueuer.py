@@ -1,0 +1,333 @@
+"""Loop: asks plan, claims, and keeps what has not started, within a bound of number and age.
+
+What is claimed waits in a buffer for a free slot. How much is claimed ahead follows the tasks: short
+ones are fetched a fifth of a second ahead, so that a slot never waits for the database; long ones not at
+all. What waits longer than a second, or is paused meanwhile, goes back unharmed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple
+from uuid import UUID
+
+from perdure.run.events import Bus, TasksClaimed
+from perdure.run.holdings import Holdings
+from perdure.run.loop import Loop
+from perdure.store import queue, workers
+from perdure.store.database import Database, Session, is_transient
+from perdure.tasks.places import Claimed
+from perdure.tasks.plan import Lane, Positions, plan, served
+
+AHEAD_SECONDS = 0.2
+"""How long a stock the buffer holds, at the speed of late."""
+AGE_SECONDS_MAX = 1.0
+"""Longest stay in the buffer while no slot is free."""
+IDLE_SECONDS = 5.0
+"""Poll of an idle enqueuer whose LISTEN is healthy."""
+AWAIT_SECONDS = 60.0
+"""How long the gate of NOTIFY stays open after an idle enqueuer has opened it."""
+
+
+class Demand(NamedTuple):
+    """What the enqueuer has to know of its worker at each turn.
+
+    concurrency: slots in all. busy: slots that run a task. backlog: endings not yet durable.
+    rate: tasks per second that ended of late. open: whether it may claim at all.
+    """
+
+    concurrency: int
+    busy: int
+    backlog: int
+    rate: float
+    open: bool
+
+
+class Tuning(NamedTuple):
+    """The settings that it reads at each turn; seconds."""
+
+    batch_size: int
+    polling_delay: float
+    sweep_interval: float
+    oldest_first_every: int
+    prefetch: int | None
+
+
+class Enqueuer:
+    """Owns one connection; `buffer` is what has been claimed and waits for a slot."""
+
+    def __init__(
+        self,
+        database: Database,
+        names: Sequence[str],
+        holdings: Holdings,
+        *,
+        worker_id: Callable[[], int],
+        demand: Callable[[], Demand],
+        tuning: Callable[[], Tuning],
+        queues: Mapping[str, int | None],
+        bus: Bus,
+        rng: random.Random,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.loop = Loop("enqueuer", self.once, bus=bus, rng=rng)
+        self.buffer: deque[Claimed] = deque()
+        self.filled = asyncio.Event()
+        self.listening = False
+        """Whether wake-ups are heard: then an idle enqueuer polls rarely."""
+        self.paused: Mapping[str, bool] = {}
+        """Queues that are paused; set it with `pause`."""
+        self.empty_since: float | None = None
+        """When a sweep last found nothing while nothing was here; None: there was something."""
+        self._database = database
+        self._names = frozenset(names)
+        self._served: tuple[Lane, ...] = ()
+        self._awaited_until = 0.0
+        self._holdings = holdings
+        self._worker_id = worker_id
+        self._demand = demand
+        self._tuning = tuning
+        self._queues = queues
+        self._bus = bus
+        self._clock = clock
+        self._positions = Positions()
+        self._lanes: list[Lane] = []
+        self._queue_of: dict[int, str] = {}
+        self._lanes_version: int | None = None
+        self._lanes_wanted = 0
+        self._session: Session | None = None
+        self._doubtful: tuple[int, float] | None = None
+        self._turn = 0
+        self._claimed_at: deque[tuple[float, int]] = deque()
+
+    def lanes_changed(self, version: int) -> None:
+        """The beat has heard of lanes up to this number."""
+        if version != self._lanes_wanted:
+            self._lanes_wanted = version
+            self._lanes_version = None
+            self.loop.wake()
+
+    def pause(self, paused: Mapping[str, bool]) -> None:
+        """From now on no claim of these queues begins; what waits here of them goes back."""
+        self.paused = paused
+        self._serve()
+        self.loop.wake()
+
+    def queue_of(self, lane: int) -> str:
+        """The queue of a lane that a task was claimed from."""
+        return self._queue_of.get(lane, "default")
+
+    def take(self) -> Claimed | None:
+        """The next task for a free slot, if there is one."""
+        if not self.buffer:
+            return None
+        claimed = self.buffer.popleft()
+        self._claimed_at[0] = (self._claimed_at[0][0], self._claimed_at[0][1] - 1)
+        if self._claimed_at[0][1] <= 0:
+            self._claimed_at.popleft()
+        return claimed
+
+    def drop_all(self) -> None:
+        """The worker has been declared dead: what it held is somebody else's."""
+        self.buffer.clear()
+        self._claimed_at.clear()
+        self._positions.reset()
+
+    async def give_back_all(self) -> None:
+        """Hand back whatever has not started; retried by the caller's time bound."""
+        while self.buffer:
+            try:
+                await self._give_back(list(self.buffer))
+            except Exception as error:
+                if not is_transient(error):
+                    raise
+                await asyncio.sleep(0.05)
+
+    async def close(self) -> None:
+        """Stop and close the connection."""
+        await self.loop.stop()
+        if self._session is not None:
+            await self._session.close()
+
+    async def once(self) -> float | None:
+        """One turn: hand back, plan, claim; how long to wait for the next."""
+        tuning = self._tuning()
+        session = await self._connected()
+        await self._give_back_stale()
+        demand = self._demand()
+        if not demand.open:
+            return tuning.polling_delay
+        most = self._room(demand, tuning)
+        if most <= 0:
+            return min(tuning.polling_delay, AGE_SECONDS_MAX / 2) if self.buffer else None
+        if self._lanes_version is None:
+            self._lanes = await workers.lanes(session, sorted(self._names))
+            self._queue_of = {lane.id: lane.queue for lane in self._lanes}
+            self._lanes_version = self._lanes_wanted
+            self._serve()
+        if await self._claim(session, most, tuning):
+            self.empty_since = None
+            return 0
+        if not self._positions.exhausted:
+            return 0
+        if self.empty_since is None:
+            self.empty_since = self._clock()
+        return await self._idle(session, tuning)
+
+    async def _claim(self, session: Session, most: int, tuning: Tuning) -> int:
+        """Plan and claim; how many came."""
+        now = self._clock()
+        self._turn += 1
+        picks = plan(
+            self._served,
+            self._positions,
+            free=most,
+            queue_free=self._queue_free(),
+            now=now,
+            turn=self._turn,
+            oldest_first_every=tuning.oldest_first_every,
+            sweep_interval=tuning.sweep_interval,
+        )
+        if not picks:
+            return 0
+        try:
+            claimed = await queue.claim(session, self._worker_id(), picks, most)
+        except BaseException:
+            self._doubtful = (session.backend_pid, now)
+            raise
+        finished = self._clock()
+        self._positions.observe(picks, [(c.lane, c.priority, c.task_id) for c in claimed], finished)
+        if claimed:
+            claimed.sort(key=_order)
+            self._holdings.took(claimed)
+            self.buffer.extend(claimed)
+            self._claimed_at.append((finished, len(claimed)))
+            self.filled.set()
+            if self._bus.heard("tasks.claimed"):
+                self._bus.emit(TasksClaimed(count=len(claimed)))
+        return len(claimed)
+
+    async def _idle(self, session: Session, tuning: Tuning) -> float:
+        """Nothing to do: open the gate for wake-ups, then look once more before a long wait."""
+        if not self.listening or not self._served:
+            return tuning.polling_delay
+        now = self._clock()
+        if now > self._awaited_until - IDLE_SECONDS:
+            queues = sorted({lane.queue for lane in self._served})
+            await workers.await_work(session, queues, AWAIT_SECONDS)
+            self._awaited_until = now + AWAIT_SECONDS
+            if await self._claim(session, self._room(self._demand(), tuning), tuning):
+                self.empty_since = None
+                return 0
+        return max(IDLE_SECONDS, tuning.polling_delay)
+
+    def _room(self, demand: Demand, tuning: Tuning) -> int:
+        """How many tasks may be claimed now; 0 while the stock is not low."""
+        idle = demand.concurrency - demand.busy
+        ahead = tuning.prefetch
+        if ahead is None:
+            ahead = min(int(demand.rate * AHEAD_SECONDS), 2 * tuning.batch_size)
+        if demand.backlog > 4 * tuning.batch_size + demand.concurrency:
+            return 0
+        target = idle + ahead
+        missing = target - len(self.buffer)
+        if len(self.buffer) * 2 > target:
+            return 0
+        return max(0, min(missing, tuning.batch_size))
+
+    def _serve(self) -> None:
+        """Make the list of lanes that may be claimed from; the plan keeps it until it changes."""
+        self._served = served(
+            self._lanes,
+            names=self._names,
+            queues=self._queues or None,
+            satisfied=(),
+            paused=self.paused,
+        )
+
+    def _queue_free(self) -> dict[str, int]:
+        """Slots that bounded queues have left."""
+        bounded = {name: slots for name, slots in self._queues.items() if slots is not None}
+        if not bounded:
+            return {}
+        used = Counter(self.queue_of(run.claimed.lane) for run in self._holdings.running.values())
+        used.update(self.queue_of(task.lane) for task in self.buffer)
+        return {name: max(0, slots - used[name]) for name, slots in bounded.items()}
+
+    async def _connected(self) -> Session:
+        """The connection; after one was lost, what its unanswered claim may have taken is found."""
+        if self._session is not None and not self._session.broken:
+            return self._session
+        if self._session is not None and self._doubtful is None:
+            self._doubtful = (self._session.backend_pid, self._clock())
+        self._session = session = await self._database.session(application="perdure claim")
+        self._positions.reset()
+        if self._doubtful is not None:
+            await self._reconcile(session, *self._doubtful)
+            self._doubtful = None
+        return session
+
+    async def _reconcile(self, session: Session, backend_pid: int, since: float) -> None:
+        """End the old session, then hand back the leases that nobody here knows.
+
+        A claim that is still under way there could commit after a look at the leases. Behind a
+        pooler the old session cannot be named: its statement's own time-out is waited out.
+        """
+        if session.pooled:
+            await asyncio.sleep(max(0.0, since + self._database.statement_seconds - self._clock()))
+        else:
+            await session.run("end_session", {"pid": backend_pid})
+        held = await queue.leases_of(session, self._worker_id())
+        unknown = self._holdings.unknown(held)
+        if unknown:
+            await queue.hand_back(session, unknown)
+
+    async def _give_back_stale(self) -> None:
+        """Hand back what no slot took in time, and what belongs to a queue that is paused now."""
+        if self._claimed_at and self._claimed_at[0][0] < self._clock() - AGE_SECONDS_MAX:
+            demand = self._demand()
+            if demand.busy >= demand.concurrency:
+                count = self._claimed_at[0][1]
+                await self._give_back([self.buffer[n] for n in range(min(count, len(self.buffer)))])
+        if self.paused and self.buffer:
+            halted = [
+                task
+                for task in self.buffer
+                if "*" in self.paused or self.queue_of(task.lane) in self.paused
+            ]
+            if halted:
+                await self._give_back(halted)
+
+    async def _give_back(self, tasks: list[Claimed]) -> None:
+        session = await self._connected()
+        # Taken out first: a slot must not start one of them while the statement is under way.
+        leaving = {task.task_id for task in tasks}
+        kept = [task for task in self.buffer if task.task_id not in leaving]
+        self._refill(kept)
+        pairs: list[tuple[UUID, int]] = [(task.lease, task.task_id) for task in tasks]
+        try:
+            went = set(await queue.hand_back(session, pairs))
+        except BaseException:
+            self._refill([*tasks, *self.buffer])
+            raise
+        for task in tasks:
+            if task.task_id in went:
+                self._holdings.gave(task.lease)
+        stayed = [task for task in tasks if task.task_id not in went]
+        if stayed:
+            self._refill([*stayed, *self.buffer])
+
+    def _refill(self, tasks: list[Claimed]) -> None:
+        self.buffer = deque(tasks)
+        self._claimed_at = deque([(self._clock(), len(tasks))] if tasks else [])
+        if tasks:
+            self.filled.set()
+
+
+def _order(task: Claimed) -> tuple[int, int]:
+    """Within one claim the more urgent start first, then the older."""
+    return task.priority, task.task_id

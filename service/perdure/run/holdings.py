@@ -1,0 +1,81 @@
+"""What this process believes it holds: leases with how many of their tasks are still here."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import Protocol
+from uuid import UUID
+
+from perdure.tasks.places import Claimed
+
+
+class Running(Protocol):
+    """A run, as far as the parts that only ask it to stop need to know it."""
+
+    claimed: Claimed
+    lease: UUID
+    attempt: int
+    reason: str | None
+    asked_at: float | None
+
+    @property
+    def stop_grace(self) -> float:
+        """Seconds between the request to stop and the cancellation."""
+
+    def ask(self, reason: str, *, grace: float | None = None) -> None:
+        """Ask it to stop, and cancel it after its grace."""
+
+    def abandon(self) -> None:
+        """Give its task up; what its code still does is not recorded."""
+
+
+class Holdings:
+    """Every task of a lease is in the buffer, in a run, or in the completer's backlog.
+
+    Only the event loop changes it; the beat's thread reads copies made on the loop.
+    """
+
+    def __init__(self) -> None:
+        self.running: dict[int, Running] = {}
+        self.clock_offset = 0.0
+        """Seconds to add to the monotonic clock to get the database's (epoch)."""
+        self._leases: Counter[UUID] = Counter()
+
+    def took(self, claimed: Iterable[Claimed]) -> None:
+        """These tasks are here now."""
+        self._leases.update(task.lease for task in claimed)
+
+    def moved(self, old: UUID, new: UUID) -> None:
+        """A task has a lease of its own from now on."""
+        self._leases[new] += 1
+        self.gave(old)
+
+    def expects(self, lease: UUID) -> None:
+        """A lease that may exist although its reply has not come: nobody must hand it back."""
+        self._leases[lease] += 1
+
+    def gave(self, lease: UUID) -> None:
+        """One task of this lease has left: ended, settled, handed back or lost."""
+        left = self._leases[lease] - 1
+        if left > 0:
+            self._leases[lease] = left
+        else:
+            del self._leases[lease]
+
+    def leases(self) -> list[UUID]:
+        """The leases that this process believes to hold."""
+        return list(self._leases)
+
+    def unknown(self, held: Mapping[UUID, list[int]]) -> list[tuple[UUID, int]]:
+        """What the database says that we hold, and we know nothing of: (lease, task)."""
+        return [
+            (lease, task)
+            for lease, tasks in held.items()
+            if lease not in self._leases
+            for task in tasks
+        ]
+
+    def forget(self) -> None:
+        """All leases are gone: another worker has them."""
+        self._leases.clear()

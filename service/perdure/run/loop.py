@@ -1,0 +1,124 @@
+"""Loop: once() -> delay, until stopped; wake, jitter, back-off; on asyncio, or turns of a thread."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import time
+from collections.abc import Awaitable, Callable
+
+from perdure.run.events import Bus, DatabaseBack, DatabaseLost, LoopFailed
+from perdure.store.database import describe, is_transient
+
+BACKOFF_SECONDS_MAX = 2.0
+"""Longest pause between two tries while the database is away."""
+JITTER = 0.25
+"""A delay is stretched by up to this part of itself, so that processes do not march in step."""
+
+
+class Backoff:
+    """Decorrelated jitter: each pause is drawn between a floor and thrice the one before."""
+
+    def __init__(self, rng: random.Random, *, floor: float = 0.05) -> None:
+        self._rng = rng
+        self._floor = floor
+        self._last = floor
+
+    def next(self) -> float:
+        """The next pause, in seconds."""
+        self._last = min(BACKOFF_SECONDS_MAX, self._rng.uniform(self._floor, self._last * 3))
+        return self._last
+
+    def reset(self) -> None:
+        """After a success."""
+        self._last = self._floor
+
+
+class Loop:
+    """Calls `once` again and again on the event loop; `once` returns how many seconds to wait.
+
+    A wake shortens the wait; wakes that come together are one. A fault that may pass (the
+    database is away) is told once per outage and followed by a growing pause; `once` reconnects by
+    itself. Any other fault is told each time, and the loop goes on after the longest pause.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        once: Callable[[], Awaitable[float | None]],
+        *,
+        bus: Bus,
+        rng: random.Random,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.name = name
+        self.turned_at = clock()
+        """When the last turn ended, by the monotonic clock: what a probe of liveness looks at."""
+        self._once = once
+        self._bus = bus
+        self._rng = rng
+        self._clock = clock
+        self._backoff = Backoff(rng)
+        self._wake = asyncio.Event()
+        self._stopping = False
+        self._task: asyncio.Task[None] | None = None
+        self._lost_since: float | None = None
+
+    def start(self) -> None:
+        """Begin; a second call changes nothing."""
+        if self._task is None and not self._stopping:
+            self._task = asyncio.create_task(self._run(), name=f"perdure {self.name}")
+
+    def wake(self) -> None:
+        """Have the next turn at once."""
+        self._wake.set()
+
+    async def stop(self) -> None:
+        """End after the turn that is under way; may be called before start, and twice."""
+        self._stopping = True
+        self._wake.set()
+        if self._task is not None:
+            await asyncio.wait([self._task])
+
+    async def cancel(self) -> None:
+        """End in the middle of a turn."""
+        self._stopping = True
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+
+    async def _run(self) -> None:
+        while not self._stopping:
+            self._wake.clear()
+            delay = await self._turn()
+            self.turned_at = self._clock()
+            if delay is not None and delay <= 0:
+                # Others must have their turn, too, even if every await of ours was ready at once.
+                await asyncio.sleep(0)
+            elif not self._stopping:
+                await self._pause(delay)
+
+    async def _turn(self) -> float | None:
+        try:
+            delay = await self._once()
+        except Exception as error:  # noqa: BLE001  (the one place where a loop survives its faults)
+            if not is_transient(error):
+                self._bus.emit(LoopFailed(loop=self.name, error=error))
+                return BACKOFF_SECONDS_MAX
+            if self._lost_since is None:
+                self._lost_since = self._clock()
+                self._bus.emit(DatabaseLost(loop=self.name, error=describe(error)))
+            return self._backoff.next()
+        if self._lost_since is not None:
+            self._bus.emit(DatabaseBack(loop=self.name, seconds=self._clock() - self._lost_since))
+            self._lost_since = None
+        self._backoff.reset()
+        return delay
+
+    async def _pause(self, delay: float | None) -> None:
+        """Wait for a wake, at most `delay` seconds and a little; None: for a wake only."""
+        stretched = None if delay is None else delay * (1 + JITTER * self._rng.random())
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(stretched):
+                await self._wake.wait()

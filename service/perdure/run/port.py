@@ -1,0 +1,323 @@
+"""What a run may write, and how: every write is fenced by its lease; for the loop and for threads."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+from uuid import UUID, uuid4
+
+from perdure.declare.kind import Answer, Enqueued, NewTask
+from perdure.declare.registry import Registry
+from perdure.errors import DatabaseUnavailable, LeaseLost, TooLarge
+from perdure.run.completer import Completer
+from perdure.run.events import Bus
+from perdure.run.holdings import Holdings
+from perdure.run.slots import Threads
+from perdure.settings import Settings
+from perdure.store import binding, queue
+from perdure.store.database import Database, Session, translated
+from perdure.store.operations import Added, Operation
+from perdure.store.queue import Saving, Settling, move_document, saved_document
+from perdure.tasks.codec import stored_bytes
+from perdure.tasks.outcomes import seconds_of
+from perdure.tasks.places import Claimed, Ended, Move, Saved
+from perdure.tasks.policies import RetryDefaults
+
+if TYPE_CHECKING:
+    import psycopg
+
+    from perdure.declare.kind import CallersConnection
+
+REPORT_SECONDS = 1.0
+"""Progress is written at most this often."""
+SEPARATE_TRIES = 3
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tools:
+    """What every run of one worker shares."""
+
+    registry: Registry
+    database: Database
+    holdings: Holdings
+    completer: Completer
+    threads: Threads
+    bus: Bus
+    rng: random.Random
+    settings: Callable[[], Settings]
+    worker_id: Callable[[], int]
+    queue_of: Callable[[int], str]
+    operation_of: Callable[[NewTask[Any, Any]], Operation[Added]]
+    application: str | None
+    cancelled: set[int]
+    """Tasks that were cancelled while they wait for a slot; the beat's news are kept here."""
+
+    def retry_defaults(self) -> RetryDefaults:
+        """The settings' part of the retry rules, as they are now."""
+        execution, scheduling = self.settings().execution, self.settings().scheduling
+        delays = scheduling.scheduler_retry_delays
+        return RetryDefaults(
+            max_retry_count=execution.max_retry_count,
+            scheduler_retry_count=scheduling.scheduler_retry_count,
+            scheduler_retry_delays=(
+                None if delays is None else tuple(seconds_of(delay) for delay in delays)
+            ),
+        )
+
+
+class FencedRun:
+    """The part of a run that writes; the port of handlers on the event loop.
+
+    `lease` changes once, when the run is about to write in a caller's transaction: then it gets a
+    lease of its own, so that no open transaction stands in its neighbours' way.
+    """
+
+    __slots__ = ("_own", "_reported", "_separating", "attempt", "claimed", "lease", "progress",
+                 "started", "tools")  # fmt: skip
+
+    def __init__(self, claimed: Claimed, tools: Tools) -> None:
+        self.claimed = claimed
+        self.tools = tools
+        self.lease: UUID = claimed.lease
+        self.attempt = claimed.attempt + 1
+        self.started = 0.0
+        self.progress: str | None = None
+        """The last report as JSON text that has not been written yet."""
+        self._own = False
+        self._reported: float | None = None
+        self._separating: asyncio.Lock | None = None
+
+    @property
+    def started_at(self) -> float:
+        """When the handler was called, by the database's clock: seconds of the epoch."""
+        return self.started + self.tools.holdings.clock_offset
+
+    @property
+    def retry_defaults(self) -> RetryDefaults:
+        """As RunPort."""
+        return self.tools.retry_defaults()
+
+    def save_soon(self, saved: Saved) -> None:
+        """As RunPort."""
+        self._check_size(saved)
+        self.tools.completer.save_soon(self._saving(saved))
+
+    def report(self, progress: str) -> None:
+        """As RunPort: the first at once, later ones with a pause between; the last with the end."""
+        due = self.progress is None
+        self.progress = progress
+        if not due:
+            return
+        now = time.monotonic()
+        wait = 0.0 if self._reported is None else self._reported + REPORT_SECONDS - now
+        if wait <= 0:
+            self._write_progress()
+        else:
+            asyncio.get_running_loop().call_later(wait, self._write_progress)
+
+    def _write_progress(self) -> None:
+        if self.progress is not None and self.claimed.task_id in self.tools.holdings.running:
+            self._reported = time.monotonic()
+            progress, self.progress = self.progress, None
+            self.tools.completer.save_soon(self._saving(None)._replace(progress=progress))
+
+    async def save(self, saved: Saved, explicit: bool) -> None:
+        """As RunPort."""
+        self._check_size(saved)
+        with translated():
+            held = await self.tools.completer.save(self._saving(saved)._replace(explicit=explicit))
+        if not held:
+            raise self._lost()
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[psycopg.AsyncConnection[Any]]:
+        """As RunPort. What the handler's own statements raise leaves as the driver raised it."""
+        await self.separate()
+        with translated():
+            pool = await self.tools.database.pool()
+        async with pool.connection() as connection, connection.transaction():
+            await self._run_on(connection, "fence", {})
+            yield connection
+
+    async def save_on(self, on: CallersConnection, saved: Saved) -> None:
+        """As RunPort."""
+        self._check_size(saved)
+        await self.separate()
+        await self._run_on(on, "checkpoint", self.checkpoint_params(saved))
+
+    async def complete_on(self, on: CallersConnection, result: str, saved: Saved) -> None:
+        """As RunPort."""
+        self.check_result(result)
+        self._check_size(saved)
+        await self.separate()
+        await self._run_on(on, "complete", self.complete_params(result, saved))
+
+    async def enqueue(self, task: NewTask[Any, Any], on: CallersConnection | None) -> Enqueued:
+        """As RunPort."""
+        operation = self.tools.operation_of(task)
+        if on is not None:
+            await self.separate()
+            await self._run_on(on, "fence", {})
+            rows = await binding.execute(
+                on, self.tools.database, operation.statement, operation.params
+            )
+        else:
+            async with self.tools.database.connection() as connection, connection.transaction():
+                await self._run_on(connection, "fence", {})
+                rows = await binding.execute(
+                    connection, self.tools.database, operation.statement, operation.params
+                )
+        task_id, answer = operation.read(rows)
+        return Enqueued(task_id, Answer(answer))
+
+    async def separate(self) -> None:
+        """Have a lease of one's own, once. The id is made before: asking again is harmless.
+
+        Raises:
+            LeaseLost: the lease does not hold the task any more.
+            DatabaseUnavailable: the database does not answer.
+        """
+        if self._separating is None:
+            self._separating = asyncio.Lock()
+        async with self._separating:
+            if self._own:
+                return
+            own, holdings = uuid4(), self.tools.holdings
+            holdings.expects(own)
+            for last in range(SEPARATE_TRIES):
+                try:
+                    holder = await self._separate(own)
+                except LeaseLost:
+                    holdings.gave(own)
+                    raise
+                except DatabaseUnavailable:
+                    if last == SEPARATE_TRIES - 1:
+                        raise
+                else:
+                    break
+            # Two leases were counted for one task: let go of the one that does not hold it.
+            holdings.gave(self.lease if holder == own else own)
+            self.lease = holder
+            self._own = True
+
+    async def _separate(self, own: UUID) -> UUID:
+        async with self.tools.database.connection() as connection:
+            session = Session(self.tools.database, connection)
+            return await queue.separate(session, self.lease, self.claimed.task_id, own)
+
+    async def _run_on(self, on: object, name: str, params: dict[str, object]) -> None:
+        fence = {"lease": self.lease, "task": self.claimed.task_id}
+        await binding.execute(on, self.tools.database, name, {**fence, **params})
+
+    def checkpoint_params(self, saved: Saved) -> dict[str, object]:
+        """What the statement `checkpoint` takes besides lease and task."""
+        return {
+            "attempt": self.attempt,
+            "started_at": self.started_at,
+            "saved": saved_document(saved),
+        }
+
+    def complete_params(self, result: str, saved: Saved) -> dict[str, object]:
+        """What the statement `complete` takes besides lease and task."""
+        goal = Ended(state="completed", result=result)
+        move = Move(to=goal, attempt=self.attempt, saved=saved, explicit=True)
+        settling = Settling(self.lease, self.claimed.task_id, self.started_at, move, self.progress)
+        return {"worker": self.tools.worker_id(), "move": move_document(settling)}
+
+    def check_result(self, result: str) -> None:
+        """TooLarge for a result beyond its limit."""
+        most = self.tools.settings().limits.result_bytes
+        if len(result) * 2 > most and stored_bytes(result) > most:
+            raise TooLarge(
+                f"the result has {stored_bytes(result)} bytes, limits.result_bytes is {most}: "
+                "store it elsewhere and return a reference"
+            )
+
+    def _check_size(self, saved: Saved) -> None:
+        most = self.tools.settings().limits.checkpoint_bytes
+        texts = [text for text in (saved.execution_metadata, saved.steps) if text is not None]
+        if sum(map(len, texts)) * 2 > most and sum(map(stored_bytes, texts)) > most:
+            raise TooLarge(
+                f"the execution metadata and steps have {sum(map(stored_bytes, texts))} bytes, "
+                f"limits.checkpoint_bytes is {most}: store less, or elsewhere"
+            )
+
+    def _saving(self, saved: Saved | None) -> Saving:
+        return Saving(self.lease, self.claimed.task_id, self.attempt, self.started_at, saved)
+
+    def _lost(self) -> LeaseLost:
+        return LeaseLost(
+            f"the lease no longer holds task {self.claimed.task_id}: another worker has it now"
+        )
+
+
+class ThreadPort:
+    """The same abilities for a thread: what waits is done on the event loop, and waited for."""
+
+    def __init__(self, run: FencedRun, loop: asyncio.AbstractEventLoop) -> None:
+        self._fenced = run
+        self._loop = loop
+
+    @property
+    def retry_defaults(self) -> RetryDefaults:
+        """As RunPort."""
+        return self._fenced.retry_defaults
+
+    def save_soon(self, saved: Saved) -> None:
+        """As RunPort."""
+        self._loop.call_soon_threadsafe(self._fenced.save_soon, saved)
+
+    def report(self, progress: str) -> None:
+        """As RunPort."""
+        self._loop.call_soon_threadsafe(self._fenced.report, progress)
+
+    def save(self, saved: Saved, explicit: bool) -> None:
+        """As RunPort."""
+        self._wait(self._fenced.save(saved, explicit))
+
+    @contextmanager
+    def transaction(self) -> Iterator[psycopg.Connection[Any]]:
+        """As RunPort."""
+        self._wait(self._fenced.separate())
+        with translated():
+            pool = self._fenced.tools.database.sync_pool()
+        with pool.connection() as connection, connection.transaction():
+            self._run_on(connection, "fence", {})
+            yield connection
+
+    def save_on(self, on: CallersConnection, saved: Saved) -> None:
+        """As RunPort."""
+        self._wait(self._fenced.separate())
+        self._run_on(on, "checkpoint", self._fenced.checkpoint_params(saved))
+
+    def complete_on(self, on: CallersConnection, result: str, saved: Saved) -> None:
+        """As RunPort."""
+        self._fenced.check_result(result)
+        self._wait(self._fenced.separate())
+        self._run_on(on, "complete", self._fenced.complete_params(result, saved))
+
+    def enqueue(self, task: NewTask[Any, Any], on: CallersConnection | None) -> Enqueued:
+        """As RunPort."""
+        if on is None:
+            return self._wait(self._fenced.enqueue(task, None))
+        operation = self._fenced.tools.operation_of(task)
+        self._wait(self._fenced.separate())
+        self._run_on(on, "fence", {})
+        database = self._fenced.tools.database
+        rows = binding.execute_sync(on, database, operation.statement, operation.params)
+        task_id, answer = operation.read(rows)
+        return Enqueued(task_id, Answer(answer))
+
+    def _run_on(self, on: object, name: str, params: dict[str, object]) -> None:
+        fence = {"lease": self._fenced.lease, "task": self._fenced.claimed.task_id}
+        binding.execute_sync(on, self._fenced.tools.database, name, {**fence, **params})
+
+    def _wait(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()

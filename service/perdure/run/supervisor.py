@@ -1,0 +1,154 @@
+"""N worker processes: signals, restarts, recycling, burst.
+
+The parent opens no connection but for a moment after a child has died by itself: then it reports the
+death, so that the child's tasks need not wait for its lease. Children are fresh interpreters, never
+forks: a fork would share threads and sockets.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import signal
+import socket
+import sys
+import time
+from collections.abc import Sequence
+
+from perdure.run.events import Bus, ChildEnded, ChildStarted
+from perdure.run.loop import Backoff
+from perdure.store import workers
+from perdure.store.database import Database, is_transient
+
+EXIT_CONFIGURATION = 78
+EXIT_RECYCLE = 75
+"""A worker that has done its share of tasks, or grown too large, ends with this: start a new one."""
+QUICK_SECONDS = 5.0
+"""A child that lives shorter than this is started again only after a growing pause."""
+KILL_MARGIN_SECONDS = 4.0
+
+
+class Supervisor:
+    """Runs `command` (a worker) `processes` times until it is told to stop.
+
+    Args:
+        command: program and arguments of one worker process.
+        grace: seconds that a worker may take to stop; a child that takes longer is killed.
+        burst: a child that ends by itself with 0 is not started again.
+    """
+
+    def __init__(
+        self,
+        command: Sequence[str],
+        processes: int,
+        database: Database,
+        *,
+        grace: float,
+        burst: bool,
+        bus: Bus,
+    ) -> None:
+        self._command = list(command)
+        self._processes = processes
+        self._database = database
+        self._grace = grace
+        self._burst = burst
+        self._bus = bus
+        self._children: dict[int, asyncio.subprocess.Process] = {}
+        self._signals = 0
+        self._stopping = asyncio.Event()
+        self._status = 0
+
+    async def run(self) -> int:
+        """Supervise until all children have ended; the exit code: 0, 78 or 1."""
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._on_signal)
+        loop.add_signal_handler(signal.SIGHUP, self._forward, signal.SIGHUP)
+        try:
+            async with asyncio.TaskGroup() as group:
+                for place in range(self._processes):
+                    group.create_task(self._keep(place))
+        finally:
+            for child in self._children.values():
+                child.kill()
+        return self._status
+
+    def _on_signal(self) -> None:
+        """The first asks, the second does not wait."""
+        self._signals += 1
+        self._stopping.set()
+        self._forward(signal.SIGTERM)
+
+    def _forward(self, number: signal.Signals) -> None:
+        for child in self._children.values():
+            if child.returncode is None:
+                child.send_signal(number)
+
+    async def _keep(self, place: int) -> None:
+        """Keep one child alive."""
+        backoff = Backoff(random.Random(), floor=0.1)  # noqa: S311  (jitter, no secret)
+        while not self._stopping.is_set():
+            began = time.monotonic()
+            code = await self._live(place)
+            if self._stopping.is_set() or (self._burst and code == 0):
+                self._status = self._status or (1 if code not in (0, EXIT_RECYCLE) else 0)
+                return
+            if code == EXIT_CONFIGURATION:
+                # It would be as wrong the next time: everything ends, with the same code.
+                self._status = EXIT_CONFIGURATION
+                self._on_signal()
+                return
+            if code != EXIT_RECYCLE and time.monotonic() - began < QUICK_SECONDS:
+                await self._pause(backoff.next())
+            else:
+                backoff.reset()
+
+    async def _live(self, place: int) -> int:
+        """One child from its start to its end; its exit code."""
+        child = await asyncio.create_subprocess_exec(*self._command)
+        self._children[child.pid] = child
+        self._bus.emit(ChildStarted(pid=child.pid, place=place))
+        ended = asyncio.create_task(child.wait())
+        asked = asyncio.create_task(self._stopping.wait())
+        try:
+            await asyncio.wait([ended, asked], return_when=asyncio.FIRST_COMPLETED)
+            if not ended.done():
+                await asyncio.wait([ended], timeout=self._grace + KILL_MARGIN_SECONDS)
+                if not ended.done():
+                    child.kill()
+            code = await ended
+        finally:
+            asked.cancel()
+            self._children.pop(child.pid, None)
+        self._bus.emit(ChildEnded(pid=child.pid, place=place, code=code))
+        if code not in (0, EXIT_RECYCLE, EXIT_CONFIGURATION):
+            await asyncio.to_thread(self._report, child.pid)
+        return code
+
+    def _report(self, pid: int) -> None:
+        """Tell the others that the child is dead; without a database its lease will say so."""
+        try:
+            session = self._database.sync_session(application="perdure supervisor")
+        except Exception as error:
+            if not is_transient(error):
+                raise
+            return
+        try:
+            workers.report_dead(session, socket.gethostname(), pid)
+        finally:
+            session.close()
+
+    async def _pause(self, seconds: float) -> None:
+        try:
+            async with asyncio.timeout(seconds):
+                await self._stopping.wait()
+        except TimeoutError:
+            return
+
+
+def worker_command(application: str, arguments: Sequence[str]) -> list[str]:
+    """The command of one child: this interpreter, one process."""
+    return [
+        sys.executable, "-m", "perdure", "worker", "-A", application, *arguments,
+        "--processes", "1", "--supervised",
+    ]  # fmt: skip

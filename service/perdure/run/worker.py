@@ -1,0 +1,463 @@
+"""Wires the loops of one process; the stop protocol in one place.
+
+Every process plays every role: it claims, runs, completes, beats, recovers, promotes. Stopping goes in
+steps: claim no more, hand back what has not started, ask the handlers to stop, cancel those that do not
+within their grace, save and put their tasks back, flush, let go of what still runs, take the row away.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import secrets
+import socket
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from typing import Any, NamedTuple
+from uuid import UUID
+
+from typing_extensions import TypeVarTuple, Unpack
+
+import perdure
+from perdure.declare.kind import NewTask
+from perdure.declare.registry import Registry
+from perdure.run.attempt import Attempt
+from perdure.run.beat import BeatLoop, Hooks, Pace
+from perdure.run.completer import Completer
+from perdure.run.enqueuer import Demand, Enqueuer, Tuning
+from perdure.run.events import (
+    Bus,
+    Overdue,
+    QueuePaused,
+    QueueResumed,
+    WorkerStarted,
+    WorkerStopped,
+    WorkerStopping,
+)
+from perdure.run.holdings import Holdings
+from perdure.run.port import Tools
+from perdure.run.slots import Slots, Threads
+from perdure.settings import Settings
+from perdure.store.database import Database
+from perdure.store.operations import Added, Operation
+from perdure.store.upkeep import Keep
+from perdure.store.workers import Beat, Registration
+from perdure.tasks.places import Claimed
+
+Ts = TypeVarTuple("Ts")
+
+STOP_MARGIN_SECONDS = 2.0
+"""Of the shutdown's grace this much is kept for cancelling, saving and flushing."""
+LAST_RELEASE_SECONDS = 1.0
+"""How long the last release may take: after it the process ends whatever the database says."""
+OVERDUE_SECONDS = 60.0
+RATE_SECONDS = 0.25
+FIXED_CONNECTIONS = 3
+"""Beat, claim and flush: handlers can never use these up."""
+
+
+class Options(NamedTuple):
+    """What the command line says about one worker.
+
+    queues: name -> slots (None: no bound of its own); empty: all queues.
+    burst: end when nothing is due. tasks_most, memory_most_mb: end after so many, for recycling.
+    application: `module:service`, which a child process of a task imports.
+    """
+
+    queues: Mapping[str, int | None] = {}
+    burst: bool = False
+    tasks_most: int | None = None
+    memory_most_mb: int | None = None
+    application: str | None = None
+
+
+class Worker:
+    """One worker inside a running event loop.
+
+    `async with worker:` starts it and stops it; `await worker.stopped()` waits until somebody has
+    called `stop`. Settings are read at each turn, so `settings` may be replaced while it runs.
+    """
+
+    def __init__(
+        self,
+        registry: Registry,
+        settings: Settings,
+        database: Database,
+        *,
+        bus: Bus,
+        operation_of: Callable[[NewTask[Any, Any]], Operation[Added]],
+        options: Options | None = None,
+        rng: random.Random | None = None,
+    ) -> None:
+        self.settings = settings
+        self.options = options or Options()
+        self.problem: str | None = None
+        """Shown by `perdure workers`: what is wrong with this process, such as a refused reload."""
+        self.abandoned = 0
+        """Runs that had not ended when the worker was given up."""
+        self.id = 0
+        self._registry = registry
+        self._database = database
+        self._operation_of = operation_of
+        self._bus = bus
+        self._rng = rng or random.Random()  # noqa: S311  (jitter, no secret)
+        self._name = f"{socket.gethostname()}:{os.getpid()}"
+        self._stopped = asyncio.Event()
+        self._stop_reason: str | None = None
+        self._stop_asked = asyncio.Event()
+        self._paused: Mapping[str, bool] = {}
+        self._ended = 0
+        self._rate = 0.0
+        self._rated = (time.monotonic(), 0)
+        self._lease_is_over = False
+        self._stopping = False
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._wire()
+
+    def _wire(self) -> None:
+        self._holdings = Holdings()
+        self._completer = Completer(
+            self._database, lambda: self.id, self._holdings, bus=self._bus, rng=self._rng,
+            batch=lambda: self.settings.scheduling.batch_size, relieved=self._relieved,
+        )  # fmt: skip
+        self._enqueuer = Enqueuer(
+            self._database, self._names(), self._holdings, worker_id=lambda: self.id,
+            demand=self._demand, tuning=self._tuning, queues=self.options.queues,
+            bus=self._bus, rng=self._rng,
+        )  # fmt: skip
+        self._threads = Threads(lambda: self.settings.execution.concurrency)
+        self._tools = Tools(
+            registry=self._registry, database=self._database, holdings=self._holdings,
+            completer=self._completer, threads=self._threads, bus=self._bus, rng=self._rng,
+            settings=lambda: self.settings, worker_id=lambda: self.id,
+            queue_of=self._enqueuer.queue_of, operation_of=self._operation_of,
+            application=self.options.application, cancelled=set(),
+        )  # fmt: skip
+        self._slots = Slots(
+            take=self._enqueuer.take, filled=self._enqueuer.filled,
+            run=self._run, took=self._took,
+        )  # fmt: skip
+
+    async def __aenter__(self) -> Worker:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.stop("shutdown")
+
+    @property
+    def connections(self) -> int:
+        """Connections to the server that this process may use."""
+        return FIXED_CONNECTIONS + self.settings.persistence.pool_max_size
+
+    async def start(self) -> None:
+        """Register, listen, and begin to claim.
+
+        Raises:
+            PerdureError: the schema is missing or of another version, or the login may not work.
+        """
+        await self._database.check_version()
+        loop = asyncio.get_running_loop()
+        self._beat = BeatLoop(
+            self._database, self._registration, self._types(),
+            channel=self._database.channel,
+            hooks=Hooks(
+                holdings=self._held, heard=self._on_loop(self._heard), counts=self._counts,
+                woken=self._on_loop(self._enqueuer.loop.wake),
+                listening=self._on_loop(self._listening),
+                lease_over=self._on_loop(self._lease_over), reborn=self._on_loop(self._reborn),
+            ),
+            pace=self._pace, bus=self._bus, rng=random.Random(self._rng.random()),  # noqa: S311
+        )  # fmt: skip
+        self._loop = loop
+        self._beat.start()
+        await asyncio.to_thread(self._beat.wait_ready, None)
+        self.id = self._beat.worker_id
+        self._completer.loop.start()
+        self._enqueuer.loop.start()
+        self._slots.resize(self.settings.execution.concurrency)
+        self._spawn(self._watch())
+        self._bus.emit(
+            WorkerStarted(
+                worker_id=self.id, pid=os.getpid(),
+                concurrency=self.settings.execution.concurrency, connections=self.connections,
+            )
+        )  # fmt: skip
+
+    def ask_to_stop(self, reason: str = "shutdown") -> None:
+        """Say that the worker should stop; `stopped()` returns then. Safe in a signal handler."""
+        self._stop_reason = self._stop_reason or reason
+        self._stop_asked.set()
+
+    async def stopped(self) -> None:
+        """Wait until somebody has asked the worker to stop."""
+        await self._stop_asked.wait()
+
+    def reload(self, settings: Settings) -> None:
+        """Take new settings: they hold from each loop's next turn on."""
+        self.settings = settings
+        self._slots.resize(settings.execution.concurrency)
+        self._enqueuer.loop.wake()
+        self._beat.beat_now()
+
+    async def stop(self, reason: str = "shutdown") -> int:
+        """The stop protocol; a second call waits for the first.
+
+        Returns:
+            How many runs had to be abandoned: then the process should end without waiting for them.
+        """
+        if self._stopping:
+            await self._stopped.wait()
+            return self.abandoned
+        self._stopping = True
+        self.ask_to_stop(reason)
+        began = time.monotonic()
+        grace = self.settings.execution.shutdown_grace.total_seconds()
+        self._bus.emit(WorkerStopping(worker_id=self.id, reason=self._stop_reason or reason))
+        async with _bounded(grace):
+            await self._enqueuer.loop.stop()
+            await self._enqueuer.give_back_all()
+        for run in list(self._holdings.running.values()):
+            run.ask("shutdown", grace=min(run.stop_grace, max(0.0, grace - STOP_MARGIN_SECONDS)))
+        async with _bounded(began + grace - time.monotonic()):
+            await self._slots.idle()
+            await self._completer.drained()
+        await self._abandon()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.to_thread(self._beat.stop)
+        await self._enqueuer.close()
+        await self._completer.close()
+        self._threads.close()
+        self._bus.emit(
+            WorkerStopped(
+                worker_id=self.id, seconds=time.monotonic() - began, abandoned=self.abandoned
+            )
+        )
+        self._stopped.set()
+        return self.abandoned
+
+    async def abandon_now(self) -> None:
+        """A second signal: release what runs, at once; the caller ends the process."""
+        await self._abandon()
+
+    async def _abandon(self) -> None:
+        """The last release: what still runs waits for a second and then runs elsewhere."""
+        left = list(self._holdings.running.values())
+        self.abandoned = len(left)
+        for run in left:
+            run.abandon()
+        if left:
+            async with _bounded(LAST_RELEASE_SECONDS):
+                await self._completer.drained()
+
+    async def _run(self, claimed: Claimed) -> None:
+        await Attempt(claimed, self._tools).run()
+
+    def _took(self) -> None:
+        """A slot is free again."""
+        self._ended += 1
+        most = self.options.tasks_most
+        if most is not None and self._ended >= most:
+            self.ask_to_stop("recycle")
+        if len(self._enqueuer.buffer) * 2 <= self._slots.busy or not self._enqueuer.buffer:
+            self._enqueuer.loop.wake()
+
+    def _relieved(self) -> None:
+        """The completer has written: there may be room for more."""
+        if not self._enqueuer.buffer:
+            self._enqueuer.loop.wake()
+
+    def _names(self) -> Sequence[str]:
+        return self._registry.names()
+
+    def _types(self) -> list[dict[str, object]]:
+        """What the database is told of each name: defaults, and schemas for producers."""
+        return [
+            {
+                "name": name,
+                "queue": definition.queue or "default",
+                "priority": 5 if definition.priority is None else definition.priority,
+                "requires": list(definition.requires),
+                "description": definition.description,
+                "schemas": {"metadata": definition.metadata.schema()},
+            }
+            for definition in self._registry
+            for name in definition.names
+        ]
+
+    def _demand(self) -> Demand:
+        now = time.monotonic()
+        since, ended = self._rated
+        if now - since >= RATE_SECONDS:
+            self._rate = (self._ended - ended) / (now - since)
+            self._rated = (now, self._ended)
+        return Demand(
+            concurrency=self.settings.execution.concurrency,
+            busy=self._slots.busy,
+            backlog=self._completer.backlog,
+            rate=self._rate,
+            open=self._stop_reason is None and not self._lease_is_over,
+        )
+
+    def _tuning(self) -> Tuning:
+        scheduling = self.settings.scheduling
+        prefetch = self.settings.execution.prefetch
+        return Tuning(
+            batch_size=scheduling.batch_size,
+            polling_delay=scheduling.polling_delay.total_seconds(),
+            sweep_interval=scheduling.sweep_interval.total_seconds(),
+            oldest_first_every=scheduling.oldest_first_every,
+            prefetch=None if prefetch == "auto" else int(prefetch),
+        )
+
+    def _pace(self) -> Pace:
+        keep = self.settings.retention
+        return Pace(
+            beat_interval=self.settings.execution.beat_interval.total_seconds(),
+            lease_seconds=self.settings.execution.lease_duration.total_seconds(),
+            keep=Keep(
+                keep.completed.total_seconds(),
+                keep.failed.total_seconds(),
+                keep.cancelled.total_seconds(),
+            ),
+            wakeups=self.settings.scheduling.wakeups == "auto",
+        )
+
+    def _registration(self) -> Registration:
+        return Registration(
+            # Random, not counted: after a failover no old worker can come back under this id.
+            id=secrets.randbits(62) + 1, name=self._name, host=socket.gethostname(),
+            pid=os.getpid(), version=perdure.__version__,
+            lease_seconds=self.settings.execution.lease_duration.total_seconds(),
+            queues=tuple(self.options.queues), names=tuple(self._names()),
+            slots=self.settings.execution.concurrency,
+        )  # fmt: skip
+
+    def _held(self) -> tuple[Sequence[int], Sequence[UUID], str | None]:
+        """For the beat's thread: copying a dict or a list is one step of the interpreter."""
+        return list(self._holdings.running), self._holdings.leases(), self.problem
+
+    def _counts(self) -> Mapping[tuple[str, str, str], tuple[int, float]]:
+        """What has ended since the last call; called in the beat's thread."""
+        counts, self._completer.counts = self._completer.counts, type(self._completer.counts)()
+        return {
+            key: (count, self._completer.seconds.pop(key, 0.0)) for key, count in counts.items()
+        }
+
+    def _on_loop(self, function: Callable[[Unpack[Ts]], object]) -> Callable[[Unpack[Ts]], None]:
+        """A callback for the beat's thread that runs `function` on the event loop."""
+
+        def call(*arguments: Unpack[Ts]) -> None:
+            if not self._loop.is_closed():
+                self._loop.call_soon_threadsafe(function, *arguments)
+
+        return call
+
+    def _heard(self, beat: Beat, at: float) -> None:
+        """What a beat has said."""
+        self.id = self._beat.worker_id
+        self._lease_is_over = False
+        self._holdings.clock_offset = beat.at - at
+        self._enqueuer.lanes_changed(beat.lanes)
+        if beat.paused != self._paused:
+            self._pause(beat.paused)
+        for letter in beat.letters:
+            run = self._holdings.running.get(letter.task_id)
+            if run is not None:
+                run.ask("cancelled" if letter.kind == "cancel" else "replaced")
+        waiting = {task.task_id for task in self._enqueuer.buffer} if beat.letters else set()
+        self._tools.cancelled.clear()
+        self._tools.cancelled.update(l.task_id for l in beat.letters if l.task_id in waiting)
+        gone = set(beat.lost)
+        if gone:
+            for run in list(self._holdings.running.values()):
+                if run.claimed.lease in gone and run.claimed.lease == run.lease:
+                    run.ask("lease_lost")
+
+    def _pause(self, paused: Mapping[str, bool]) -> None:
+        for name in paused.keys() - self._paused.keys():
+            self._bus.emit(QueuePaused(queue=name))
+        for name in self._paused.keys() - paused.keys():
+            self._bus.emit(QueueResumed(queue=name))
+        self._paused = paused
+        self._enqueuer.pause(paused)
+        for run in list(self._holdings.running.values()):
+            if paused.get("*") or paused.get(self._enqueuer.queue_of(run.claimed.lane)):
+                run.ask("paused")
+
+    def _listening(self, listening: bool) -> None:
+        self._enqueuer.listening = listening
+        self._enqueuer.loop.wake()
+
+    def _lease_over(self) -> None:
+        """No beat has come through for a whole lease: others may have the tasks by now."""
+        self._lease_is_over = True
+        for run in list(self._holdings.running.values()):
+            run.ask("lease_lost")
+
+    def _reborn(self, worker_id: int) -> None:
+        """This worker had been declared dead and has a new id: all it held is gone."""
+        self.id = worker_id
+        self._enqueuer.drop_all()
+        for run in list(self._holdings.running.values()):
+            run.ask("lease_lost")
+
+    async def _watch(self) -> None:
+        """Overdue runs, recycling by memory, the end of a burst: looked at twice a second."""
+        told: dict[int, float] = {}
+        while True:
+            await asyncio.sleep(0.05 if self.options.burst else 0.5)
+            now = time.monotonic()
+            for task_id, run in list(self._holdings.running.items()):
+                asked = run.asked_at
+                if (
+                    asked is not None
+                    and now - max(asked + run.stop_grace, told.get(task_id, 0.0))
+                    > (OVERDUE_SECONDS if task_id in told else 0.0)
+                    and now > asked + run.stop_grace
+                ):
+                    told[task_id] = now
+                    self._bus.emit(
+                        Overdue(
+                            task_id=task_id, name=run.claimed.name, attempt=run.attempt,
+                            seconds=now - asked, reason=run.reason or "",
+                        )
+                    )  # fmt: skip
+            for task_id in told.keys() - self._holdings.running.keys():
+                del told[task_id]
+            most = self.options.memory_most_mb
+            if most is not None and _memory_mb() > most:
+                self.ask_to_stop("recycle")
+            if self.options.burst and self._is_done(now):
+                self.ask_to_stop("burst")
+
+    def _is_done(self, now: float) -> bool:
+        """Nothing here, nothing found by the last sweep, nothing due before the next beat."""
+        since = self._enqueuer.empty_since
+        return (
+            since is not None and now - since > 0.2 and not self._holdings.running
+            and not self._enqueuer.buffer and not self._completer.backlog
+            and not self._beat.expects_work
+        )  # fmt: skip
+
+    def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+def _memory_mb() -> int:
+    """Resident memory of this process."""
+    with open("/proc/self/statm", encoding="ascii") as file:  # noqa: PTH123
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") >> 20
+
+
+@asynccontextmanager
+async def _bounded(seconds: float) -> AsyncIterator[None]:
+    """asyncio.timeout that ends quietly: what was not done in time is left to the next step."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(max(0.0, seconds)):
+            yield

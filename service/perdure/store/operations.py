@@ -1,0 +1,259 @@
+"""Each public SQL function as a value: its statement, its arguments, how to read the answer."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final, Generic, Literal, NamedTuple, TypeAlias, TypeVar
+
+from perdure.store.database import Params, Row
+from perdure.store.views import (
+    BulkCancelled,
+    HistoryEntry,
+    QueueState,
+    TaskSummary,
+    TaskView,
+    WorkerState,
+)
+
+A = TypeVar("A")
+Added: TypeAlias = tuple[int, str]
+"""A task's id, and what the enqueue did: created, kept, replaced."""
+Repeat: TypeAlias = Literal["read", "same", "never"]
+
+DOCUMENT_TASKS_MAX: Final = 10_000
+DOCUMENT_BYTES_MAX: Final = 16 * 2**20
+"""Where a document of `enqueue_many` is cut, counted in characters of JSON text."""
+
+
+@dataclass(frozen=True, slots=True)
+class Operation(Generic[A]):
+    """One call of the database; who executes it, and on which connection, is not its business.
+
+    `repeat` says what may be done when the reply was lost: a `read` changes nothing, doing it
+    twice leaves the `same`, or it must `never` be repeated.
+    """
+
+    statement: str
+    params: Params
+    read: Callable[[Sequence[Row]], A]
+    repeat: Repeat = "never"
+
+
+class Entry(NamedTuple):
+    """A task that is to be enqueued, as SQL takes it: JSON as text, durations in seconds."""
+
+    name: str
+    metadata: str = "{}"
+    queue: str | None = None
+    priority: int | None = None
+    delay: float | None = None
+    run_at: datetime | None = None
+    unique_key: str | None = None
+    unique_policy: str | None = None
+    tags: Sequence[str] | None = None
+    requires: Sequence[str] | None = None
+    headers: str | None = None
+    max_retries: int | None = None
+    retry_delays: Sequence[float] | None = None
+    execution_metadata: str | None = None
+
+
+_PLAIN = Entry("")[2:]
+_JSON_MEMBERS = frozenset({"headers", "execution_metadata"})
+
+
+def enqueue(entry: Entry) -> Operation[Added]:
+    """One task; a statement of its own."""
+    params = entry._asdict()
+    params["unique_policy"] = entry.unique_policy or "keep"
+    repeat: Repeat = "never" if entry.unique_key is None else "same"
+    return Operation("enqueue", params, lambda rows: (rows[0][0], rows[0][1]), repeat)
+
+
+def enqueue_many(document: str, *, keyed: bool = False) -> Operation[list[Added]]:
+    """A JSON array of tasks; answers in its order. `keyed`: each of them has a unique key."""
+    return Operation("enqueue_many", {"tasks": document}, _in_order, "same" if keyed else "never")
+
+
+def documents(entries: Iterable[str]) -> list[str]:
+    """JSON arrays of the entries, none larger than its bounds; an entry is never divided."""
+    made: list[str] = []
+    parts: list[str] = []
+    size = 0
+    for entry in entries:
+        if parts and (len(parts) == DOCUMENT_TASKS_MAX or size + len(entry) > DOCUMENT_BYTES_MAX):
+            made.append(f"[{','.join(parts)}]")
+            parts, size = [], 0
+        parts.append(entry)
+        size += len(entry)
+    if parts:
+        made.append(f"[{','.join(parts)}]")
+    return made
+
+
+def as_json(entry: Entry) -> str:
+    """The entry as a member of such a document."""
+    head = f'{{"name":{json.dumps(entry.name)},"metadata":{entry.metadata}'
+    if entry[2:] == _PLAIN:
+        return head + "}"
+    members = [head]
+    for name, value in zip(entry._fields[2:], entry[2:], strict=True):
+        if value is None:
+            continue
+        if isinstance(value, datetime):
+            text = f'"{value.isoformat()}"'
+        else:
+            text = str(value) if name in _JSON_MEMBERS else json.dumps(value)
+        members.append(f'"{name}":{text}')
+    return ",".join(members) + "}"
+
+
+def task(id: int) -> Operation[TaskView | None]:
+    """Everything about one task; None for an unknown one."""
+    return Operation("task", {"id": id}, lambda rows: TaskView(*rows[0]) if rows else None, "read")
+
+
+def result(id: int) -> Operation[tuple[str, str | None, str | None] | None]:
+    """State, result and error record (JSON texts) of a task; None for an unknown one."""
+    return Operation("result", {"id": id}, lambda rows: _three(rows[0]) if rows else None, "read")
+
+
+def watch(ids: Sequence[int]) -> Operation[list[TaskSummary]]:
+    """These tasks without payloads, by id; unknown ones are left out."""
+    params = {"ids": list(ids)}
+    return Operation("watch", params, lambda rows: [TaskSummary(*r) for r in rows], "read")
+
+
+def history(id: int) -> Operation[list[HistoryEntry]]:
+    """What happened to a task, in order of time; empty for an unknown one."""
+    return Operation("history", {"id": id}, lambda rows: [HistoryEntry(*r) for r in rows], "read")
+
+
+def cancel(id: int) -> Operation[str]:
+    """Answers cancelled, requested, ended, not_found."""
+    return Operation("cancel", {"id": id}, _text, "same")
+
+
+def retry(id: int) -> Operation[str]:
+    """Answers retried, hastened, live, completed, key_taken, not_found."""
+    return Operation("retry", {"id": id}, _text)
+
+
+def repeat(id: int) -> Operation[int | None]:
+    """Answers the id of the copy; None for an unknown task."""
+    return Operation("repeat", {"id": id}, _first)
+
+
+def erase(id: int) -> Operation[str]:
+    """Answers erased, live, not_found."""
+    return Operation("erase", {"id": id}, _text, "same")
+
+
+class Signal(NamedTuple):
+    """What a proceed brings: merge patch or the whole (JSON texts), a time, a key."""
+
+    patch: str | None = None
+    execution_metadata: str | None = None
+    run_at: datetime | None = None
+    signal_key: str | None = None
+
+    @property
+    def repeat(self) -> Repeat:
+        """Only a signal with a key is known again."""
+        return "never" if self.signal_key is None else "same"
+
+
+def proceed(id: int, signal: Signal) -> Operation[str]:
+    """Answers proceeded, scheduled, kept, repeated, ended, not_found."""
+    return Operation("proceed", {"id": id, **signal._asdict()}, _text, signal.repeat)
+
+
+def proceed_waiting(wait_key: str, signal: Signal, keep_for: float) -> Operation[str]:
+    """`keep_for` in seconds. Answers as `proceed`, or ambiguous."""
+    params = {"wait_key": wait_key, "keep_for": keep_for, **signal._asdict()}
+    return Operation("proceed_waiting", params, _text)
+
+
+def cancel_where(
+    *,
+    name: str | None,
+    state: str | None,
+    tag: str | None,
+    unique_key: str | None,
+    queue: str | None,
+    dry_run: bool,
+) -> Operation[BulkCancelled]:
+    """Cancels all that match; PD004 without a filter."""
+    params: dict[str, object] = {
+        "name": name, "state": state, "tag": tag, "unique_key": unique_key, "queue": queue,
+        "dry_run": dry_run,
+    }  # fmt: skip
+    return Operation("cancel_where", params, lambda rows: BulkCancelled(*rows[0]), _counts(dry_run))
+
+
+def retry_where(
+    *,
+    name: str | None,
+    state: str,
+    since: datetime | None,
+    error_type: str | None,
+    dry_run: bool,
+) -> Operation[int]:
+    """Runs all that match again; answers how many."""
+    params: dict[str, object] = {
+        "name": name, "state": state, "since": since, "error_type": error_type, "dry_run": dry_run
+    }  # fmt: skip
+    return Operation("retry_where", params, _first, _counts(dry_run))
+
+
+def pause_queue(name: str, *, stop_running: bool) -> Operation[str]:
+    """Answers paused or already_paused."""
+    return Operation("pause_queue", {"name": name, "stop_running": stop_running}, _text, "same")
+
+
+def resume_queue(name: str) -> Operation[str]:
+    """Answers resumed or not_paused."""
+    return Operation("resume_queue", {"name": name}, _text, "same")
+
+
+def set_queue(name: str, *, max_depth: int | None) -> Operation[str]:
+    """Answers set."""
+    return Operation("set_queue", {"name": name, "max_depth": max_depth}, _text, "same")
+
+
+def queue_depth(queue: str) -> Operation[int]:
+    """Answers due plus running."""
+    return Operation("queue_depth", {"queue": queue}, _first, "read")
+
+
+def queue_states() -> Operation[list[QueueState]]:
+    """Every queue that is used or set, by name."""
+    return Operation("queue_states", {}, lambda rows: [QueueState(*r) for r in rows], "read")
+
+
+def worker_states() -> Operation[list[WorkerState]]:
+    """Every worker process, by name."""
+    return Operation("worker_states", {}, lambda rows: [WorkerState(*r) for r in rows], "read")
+
+
+def _counts(dry_run: bool) -> Repeat:
+    return "read" if dry_run else "never"
+
+
+def _first(rows: Sequence[Row]) -> Any:
+    return rows[0][0]
+
+
+def _text(rows: Sequence[Row]) -> str:
+    return str(rows[0][0])
+
+
+def _three(row: Row) -> tuple[str, str | None, str | None]:
+    return row[0], row[1], row[2]
+
+
+def _in_order(rows: Sequence[Row]) -> list[Added]:
+    return [(task_id, answer) for _, task_id, answer in sorted(rows)]

@@ -1,0 +1,286 @@
+"""Carry operations out on the pool: when to repeat, and what may be said when a reply is lost.
+
+A server's refusal means that nothing happened. A connection that dies after the statement was sent
+says nothing: reads, and operations that are the same when done twice, are repeated on another
+connection; for the rest the answer is `UnknownOutcome`, and never a guess.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import select
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any, Final, TypeAlias, TypeVar
+
+import psycopg
+from psycopg import AsyncConnection, Connection
+from psycopg.pq import TransactionStatus
+
+from perdure.errors import PerdureError, UnknownOutcome
+from perdure.store.database import Database, Params, Row, translate
+from perdure.store.operations import Operation, Repeat
+
+A = TypeVar("A")
+AnyConnection: TypeAlias = Connection[Row] | AsyncConnection[Row]
+
+TRIES_MAX: Final = 3
+# The server has rolled back, and the same statement may well succeed now: serialisation, deadlock,
+# plans that a migration made stale, prepared statements that a pooler has forgotten.
+_AGAIN: Final = frozenset({"40001", "40P01", "0A000", "26000", "42P05"})
+_IDLE_READS_MAX: Final = 8
+
+
+async def perform(database: Database, operation: Operation[A]) -> A:
+    """Carry the operation out in a transaction of its own.
+
+    Raises:
+        DatabaseUnavailable: it did not take effect.
+        UnknownOutcome: it may have taken effect.
+        PerdureError: what the database answered.
+    """
+    for last in _tries():
+        async with _borrowed(database) as connection:
+            try:
+                rows = await _run(connection, database, operation)
+            except (psycopg.Error, TimeoutError) as error:
+                if isinstance(error, TimeoutError):
+                    await connection.close()
+                if last or not _may_repeat(error, connection, operation.repeat):
+                    raise _verdict(error, connection, operation.repeat) from error
+                continue
+        return operation.read(rows)
+    raise AssertionError("unreachable: the last try returns or raises")
+
+
+def perform_sync(database: Database, operation: Operation[A]) -> A:
+    """The same for a thread."""
+    for last in _tries():
+        with _borrowed_sync(database) as connection:
+            try:
+                rows = _run_sync(connection, database, operation)
+            except psycopg.Error as error:
+                if last or not _may_repeat(error, connection, operation.repeat):
+                    raise _verdict(error, connection, operation.repeat) from error
+                continue
+        return operation.read(rows)
+    raise AssertionError("unreachable: the last try returns or raises")
+
+
+async def perform_all(database: Database, operations: Sequence[Operation[A]]) -> list[A]:
+    """Carry them out one after the other in one transaction; errors as `perform`."""
+    for last in _tries():
+        async with _borrowed(database) as connection:
+            commit = _Commit(connection)
+            try:
+                async with connection.transaction():
+                    answers = [o.read(await _run(connection, database, o)) for o in operations]
+                    commit.begins(await _run(connection, database, _TRANSACTION_ID))
+            except psycopg.Error as error:
+                if last or not commit.may_repeat(error):
+                    raise commit.verdict(error) from error
+                continue
+        return answers
+    raise AssertionError("unreachable: the last try returns or raises")
+
+
+def perform_all_sync(database: Database, operations: Sequence[Operation[A]]) -> list[A]:
+    """The same for a thread."""
+    for last in _tries():
+        with _borrowed_sync(database) as connection:
+            commit = _Commit(connection)
+            try:
+                with connection.transaction():
+                    answers = [o.read(_run_sync(connection, database, o)) for o in operations]
+                    commit.begins(_run_sync(connection, database, _TRANSACTION_ID))
+            except psycopg.Error as error:
+                if last or not commit.may_repeat(error):
+                    raise commit.verdict(error) from error
+                continue
+        return answers
+    raise AssertionError("unreachable: the last try returns or raises")
+
+
+async def copy_in(database: Database, blocks: AsyncIterator[bytes]) -> int:
+    """Send the blocks of text to the COPY of `copy.sql`, without a bound on its time; a count.
+
+    Raises:
+        as `perform`; whatever the blocks raise: nothing is copied then.
+    """
+    async with _borrowed(database) as connection:
+        commit = _Commit(connection)
+        try:
+            async with connection.transaction(), connection.cursor() as cursor:
+                await _run(connection, database, _UNLIMITED)
+                async with cursor.copy(database.text("copy")) as copy:
+                    async for block in blocks:
+                        await copy.write(block)
+                copied = cursor.rowcount
+                commit.begins(await _run(connection, database, _TRANSACTION_ID))
+        except psycopg.Error as error:
+            raise commit.verdict(error) from error
+    return copied
+
+
+def copy_in_sync(database: Database, blocks: Iterable[bytes]) -> int:
+    """The same for a thread."""
+    with _borrowed_sync(database) as connection:
+        commit = _Commit(connection)
+        try:
+            with connection.transaction(), connection.cursor() as cursor:
+                _run_sync(connection, database, _UNLIMITED)
+                with cursor.copy(database.text("copy")) as copy:
+                    for block in blocks:
+                        copy.write(block)
+                copied = cursor.rowcount
+                commit.begins(_run_sync(connection, database, _TRANSACTION_ID))
+        except psycopg.Error as error:
+            raise commit.verdict(error) from error
+    return copied
+
+
+async def read_rows(database: Database, text: str, params: Params) -> list[Row]:
+    """The rows of a query that `search` has built; errors as `perform`."""
+    async with _borrowed(database) as connection:
+        return await (await connection.execute(text.encode(), params)).fetchall()
+
+
+def read_rows_sync(database: Database, text: str, params: Params) -> list[Row]:
+    """The same for a thread."""
+    with _borrowed_sync(database) as connection:
+        return connection.execute(text.encode(), params).fetchall()
+
+
+class _Commit:
+    """Whether a transaction of several statements had come to its COMMIT, and under which id."""
+
+    def __init__(self, connection: AnyConnection) -> None:
+        self._connection = connection
+        self._begun = False
+        self._id: str | None = None
+
+    def begins(self, rows: Sequence[Row]) -> None:
+        """Everything before the COMMIT has been answered."""
+        self._begun = True
+        self._id = rows[0][0]
+
+    def may_repeat(self, error: psycopg.Error) -> bool:
+        """Whether nothing can have taken effect and another try may succeed."""
+        return not self._unknown(error) and (
+            error.sqlstate in _AGAIN or _is_lost(error, self._connection)
+        )
+
+    def verdict(self, error: psycopg.Error) -> PerdureError:
+        """The error to raise."""
+        if not self._unknown(error):
+            return translate(error)
+        return UnknownOutcome(
+            "the connection was lost during the commit of transaction "
+            f"{self._id}: `select pg_xact_status('{self._id}')` on the same server says what "
+            "became of it"
+        )
+
+    def _unknown(self, error: psycopg.Error) -> bool:
+        return self._begun and _is_lost(error, self._connection)
+
+
+_TRANSACTION_ID: Final[Operation[Any]] = Operation("transaction_id", {}, list, "read")
+_UNLIMITED: Final[Operation[Any]] = Operation("unlimited", {}, list, "read")
+
+
+def _tries() -> Iterator[bool]:
+    """False for each try but the last."""
+    yield from (turn == TRIES_MAX - 1 for turn in range(TRIES_MAX))
+
+
+async def _run(
+    connection: AsyncConnection[Row], database: Database, operation: Operation[Any]
+) -> list[Row]:
+    text = database.text(operation.statement)
+    async with asyncio.timeout(database.statement_seconds + 5):
+        if database.pooled and _is_idle(connection):
+            async with connection.transaction():
+                cursor = await connection.execute(text, operation.params)
+                return await cursor.fetchall()
+        cursor = await connection.execute(text, operation.params, prepare=database.prepare)
+        return await cursor.fetchall()
+
+
+def _run_sync(
+    connection: Connection[Row], database: Database, operation: Operation[Any]
+) -> list[Row]:
+    text = database.text(operation.statement)
+    if database.pooled and _is_idle(connection):
+        with connection.transaction():
+            return connection.execute(text, operation.params).fetchall()
+    return connection.execute(text, operation.params, prepare=database.prepare).fetchall()
+
+
+def _is_idle(connection: AnyConnection) -> bool:
+    return connection.info.transaction_status == TransactionStatus.IDLE
+
+
+def _is_lost(error: BaseException, connection: AnyConnection) -> bool:
+    if connection.closed or not isinstance(error, psycopg.Error):
+        return True
+    # A server that goes down says so before it hangs up.
+    return error.sqlstate is not None and error.sqlstate.startswith(("08", "57P0"))
+
+
+def _may_repeat(error: BaseException, connection: AnyConnection, repeat: Repeat) -> bool:
+    if _is_lost(error, connection):
+        return repeat != "never"
+    return isinstance(error, psycopg.Error) and error.sqlstate in _AGAIN
+
+
+def _verdict(
+    error: psycopg.Error | TimeoutError, connection: AnyConnection, repeat: Repeat
+) -> PerdureError:
+    if _is_lost(error, connection) and repeat != "read":
+        return UnknownOutcome(
+            "the connection was lost after the statement was sent: it may or may not have taken "
+            "effect; an enqueue with a unique_key can be repeated without harm"
+        )
+    return translate(error)
+
+
+@asynccontextmanager
+async def _borrowed(database: Database) -> AsyncIterator[AsyncConnection[Row]]:
+    """A connection of the pool that the server has not hung up on while it lay there."""
+    while True:
+        async with database.connection() as connection:
+            if not _hung_up(connection):
+                yield connection
+                return
+            await connection.close()
+
+
+@contextmanager
+def _borrowed_sync(database: Database) -> Iterator[Connection[Row]]:
+    while True:
+        with database.sync_connection() as connection:
+            if not _hung_up(connection):
+                yield connection
+                return
+            connection.close()
+
+
+def _hung_up(connection: AnyConnection) -> bool:
+    """Whether there is an end of file behind what lies unread.
+
+    Costs a microsecond; without it each connection of the pool would fail once after a restart.
+    """
+    if connection.closed:
+        return True
+    pgconn = connection.pgconn
+    poll = select.poll()
+    poll.register(pgconn.socket, select.POLLIN)
+    try:
+        for _ in range(_IDLE_READS_MAX):
+            if not poll.poll(0):
+                return False
+            pgconn.consume_input()
+            pgconn.is_busy()
+    except psycopg.Error:
+        return True
+    return False

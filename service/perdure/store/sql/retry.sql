@@ -1,0 +1,2 @@
+-- Runs a task that has failed or was cancelled again: see the function.
+select perdure.retry(%(id)s::bigint)

@@ -1,0 +1,135 @@
+"""What people and programs read of tasks, queues and workers: one frozen value per row."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class TaskView:
+    """Everything about one task at one moment; times have a zone, payloads are plain JSON values.
+
+    `state` is pending, scheduled, retrying, blocked, suspended, running, completed, failed or
+    cancelled; `reason` says why it is there, `waiting_for` what would move it on.
+    """
+
+    id: int
+    name: str
+    queue: str
+    priority: int
+    state: str
+    reason: str | None
+    waiting_for: str | None
+    attempt: int
+    failures: int
+    interruptions: int
+    crashes: int
+    metadata: Any
+    execution_metadata: Any
+    progress: Any
+    result: Any
+    error: dict[str, Any] | None
+    tags: list[str] | None
+    unique_key: str | None
+    headers: dict[str, Any] | None
+    enqueued_by: str
+    created_at: datetime
+    run_at: datetime | None
+    due_at: datetime | None
+    started_at: datetime | None
+    finished_at: datetime | None
+    cancel_requested_at: datetime | None
+    worker_id: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class TaskSummary:
+    """A `TaskView` without metadata, execution metadata, result, error and headers."""
+
+    id: int
+    name: str
+    queue: str
+    priority: int
+    state: str
+    reason: str | None
+    waiting_for: str | None
+    attempt: int
+    failures: int
+    interruptions: int
+    crashes: int
+    progress: Any
+    tags: list[str] | None
+    unique_key: str | None
+    enqueued_by: str
+    created_at: datetime
+    run_at: datetime | None
+    due_at: datetime | None
+    started_at: datetime | None
+    finished_at: datetime | None
+    cancel_requested_at: datetime | None
+    worker_id: int | None
+
+    @property
+    def ended(self) -> bool:
+        """Whether the state is a last one."""
+        return self.state in ENDED
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryEntry:
+    """One event in the life of a task; `event` is created, a kind of run, an action, an outcome."""
+
+    at: datetime
+    event: str
+    attempt: int | None
+    actor: str | None
+    worker_id: int | None
+    details: dict[str, Any] | None
+
+
+@dataclass(frozen=True, slots=True)
+class BulkCancelled:
+    """What `cancel_where` did, or with `dry_run` would do: ended at once, and asked to stop."""
+
+    cancelled: int
+    requested: int
+
+
+@dataclass(frozen=True, slots=True)
+class QueueState:
+    """A queue: tasks by place, age of its oldest ready one in seconds, failures of an hour."""
+
+    queue: str
+    ready: int
+    waiting: int
+    running: int
+    oldest_ready_seconds: float | None
+    failed_last_hour: int
+    paused: bool
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerState:
+    """A worker process; `held` counts the tasks in its leases, `running` those that it runs."""
+
+    id: int
+    name: str
+    host: str
+    pid: int
+    version: str
+    started_at: datetime
+    heartbeat_at: datetime
+    alive: bool
+    held: int
+    running: int
+    slots: int
+    queues: list[str]
+    names: list[str]
+    stopping: bool
+    problem: str | None
+
+
+ENDED = frozenset({"completed", "failed", "cancelled"})
+LIVE = frozenset({"pending", "scheduled", "retrying", "blocked", "suspended", "running"})
