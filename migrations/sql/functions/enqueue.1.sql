@@ -22,7 +22,8 @@ begin
     if wrong is not null then
         perform perdure.refuse(wrong);
     end if;
-    perform perdure.keep_depth(coalesce(enqueue.queue, 'default'));
+    perform perdure.keep_depth(coalesce(
+        enqueue.queue, (select y.queue from perdure.task_types as y where y.name = enqueue.name), 'default'));
     task_id := nextval('tasks_id_seq');
     answer := 'created';
     if enqueue.unique_key is not null then

@@ -41,8 +41,9 @@ begin
         perform perdure.refuse(wrong.problem, wrong.at);
     end if;
     perform perdure.keep_depth(q.name) from (
-        select distinct coalesce(e.entry ->> 'queue', 'default') as name
-        from jsonb_array_elements(enqueue_many.tasks) as e (entry) order by 1) as q;
+        select distinct coalesce(e.entry ->> 'queue', y.queue, 'default') as name
+        from jsonb_array_elements(enqueue_many.tasks) as e (entry)
+        left join perdure.task_types as y on y.name = e.entry ->> 'name' order by 1) as q;
 
     return query
     with entries as materialized (

@@ -1,0 +1,376 @@
+"""TaskClient: what an asynchronous program says to Perdure, and the handle of a task."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Collection, Iterable
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast, overload
+
+from typing_extensions import Unpack
+
+from perdure.client import requests
+from perdure.client.gathering import Gatherer
+from perdure.client.opening import open_database
+from perdure.client.requests import CopyOptions, SearchOptions, SignalOptions, Task, UniqueKeyOf
+from perdure.client.results import Changes, Ended, Patience, read_result
+from perdure.declare.kind import Answer, Enqueued, EnqueueOptions, NewTask, TaskKind
+from perdure.errors import InvalidArgument
+from perdure.settings import Settings
+from perdure.store import binding, operations
+from perdure.store.database import Database
+from perdure.store.operations import Operation
+from perdure.store.perform import copy_in, perform, perform_all
+from perdure.store.views import (
+    BulkCancelled,
+    HistoryEntry,
+    QueueState,
+    TaskSummary,
+    TaskView,
+    WorkerState,
+)
+
+if TYPE_CHECKING:
+    from perdure.client.search import TaskSearch
+    from perdure.declare.kind import CallersConnection
+
+A = TypeVar("A")
+M = TypeVar("M")
+X = TypeVar("X")
+R = TypeVar("R")
+
+
+class TaskHandle(Generic[R]):
+    """A task that was enqueued: `id`, what the enqueue did (`answer`), and its result to come."""
+
+    __slots__ = ("_client", "_task", "answer", "id")
+
+    def __init__(self, client: TaskClient, task: Task, enqueued: Enqueued) -> None:
+        self._client = client
+        self._task = task
+        self.id = enqueued.id
+        self.answer: Answer = enqueued.answer
+
+    async def result(self, timeout: float | timedelta | None = None) -> R:  # noqa: ASYNC109  (the contract's name)
+        """Wait until the task has completed: its result; see `TaskClient.result`."""
+        return cast("R", await self._client.result(self.id, self._task, timeout=timeout))
+
+    def __repr__(self) -> str:
+        return f"TaskHandle(id={self.id}, answer={self.answer.value!r})"
+
+
+class TaskClient:
+    """Enqueues tasks, waits for them and operates them, on one event loop.
+
+    Args:
+        dsn: PostgreSQL to use; else PERDURE_DSN and its kin, as `settings.load` says.
+        schema_name: schema of the installation; default: the setting, which is `perdure`.
+        settings: settings to use instead of loading them.
+        database: a database to use instead of one of its own; it is not closed here.
+
+    Every method that changes something takes part in the caller's transaction where `on=` is given:
+    a psycopg AsyncConnection or a SQLAlchemy AsyncSession or AsyncConnection. Every method may
+    raise DatabaseUnavailable (it did not take effect), UnknownOutcome (it may have), NotPermitted,
+    InvalidArgument and TooLarge.
+    """
+
+    def __init__(
+        self,
+        dsn: str | None = None,
+        *,
+        schema_name: str | None = None,
+        settings: Settings | None = None,
+        database: Database | None = None,
+        unique_key_of: UniqueKeyOf | None = None,
+    ) -> None:
+        self._owns = database is None
+        self._database = database or open_database(dsn, schema_name, settings)
+        self._unique_key_of = unique_key_of
+        self._gatherer = Gatherer(self._database)
+
+    @classmethod
+    def over(cls, database: Database, unique_key_of: UniqueKeyOf | None = None) -> Self:
+        """A client on somebody's database; `unique_key_of` is the rule of a registry."""
+        return cls(database=database, unique_key_of=unique_key_of)
+
+    async def __aenter__(self) -> Self:
+        await self._database.pool()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Wait for enqueues under way, then close the connections if they are this client's."""
+        await self._gatherer.close()
+        if self._owns:
+            await self._database.close()
+
+    @overload
+    async def enqueue(
+        self,
+        task: TaskKind[None, X, R, Any],
+        metadata: None = None,
+        *,
+        on: CallersConnection | None = None,
+        **options: Unpack[EnqueueOptions[X]],
+    ) -> TaskHandle[R]: ...
+
+    @overload
+    async def enqueue(
+        self,
+        task: TaskKind[M, X, R, Any],
+        metadata: M,
+        *,
+        on: CallersConnection | None = None,
+        **options: Unpack[EnqueueOptions[X]],
+    ) -> TaskHandle[R]: ...
+
+    @overload
+    async def enqueue(
+        self,
+        task: str,
+        metadata: Any = None,
+        *,
+        on: CallersConnection | None = None,
+        **options: Unpack[EnqueueOptions[Any]],
+    ) -> TaskHandle[Any]: ...
+
+    async def enqueue(
+        self, task: Any, metadata: Any = None, *, on: Any = None, **options: Any
+    ) -> TaskHandle[Any]:
+        """Enqueue one task; it exists when this returns, or when the transaction of `on` commits.
+
+        Calls at the same moment without `on` share a commit. A reply that is lost is asked for
+        again only with a `unique_key`; without one it is UnknownOutcome.
+
+        Raises:
+            QueueFull: the queue has reached its `max_depth`.
+            UnencodableValue: the metadata is not of the kind's type.
+        """
+        entry = requests.entry_of(NewTask(task, metadata, **options), self._unique_key_of)
+        if on is None:
+            added = await self._gatherer.add(entry)
+        else:
+            added = await self._do(operations.enqueue(entry), on)
+        return TaskHandle(self, task, requests.enqueued(added))
+
+    async def enqueue_many(
+        self, tasks: Iterable[NewTask[Any, Any]], *, on: CallersConnection | None = None
+    ) -> list[TaskHandle[Any]]:
+        """Enqueue all or none, in one transaction; handles in the order of the tasks.
+
+        The texts of the tasks are built first, in memory: documents of up to 10,000 tasks.
+
+        Raises:
+            InvalidArgument: names the first bad entry of its document by its position from 0.
+        """
+        made = list(tasks)
+        texts = (operations.as_json(requests.entry_of(task, self._unique_key_of)) for task in made)
+        documents = [operations.enqueue_many(text) for text in operations.documents(texts)]
+        if on is None:
+            answers = await perform_all(self._database, documents) if documents else []
+        else:
+            answers = [await self._do(document, on) for document in documents]
+        added = (requests.enqueued(one) for answer in answers for one in answer)
+        return [TaskHandle(self, task.task, one) for task, one in zip(made, added, strict=True)]
+
+    async def copy(
+        self,
+        task: Task,
+        metadata: Iterable[Any] | AsyncIterable[Any],
+        **options: Unpack[CopyOptions],
+    ) -> int:
+        """Enqueue a task for each metadata by COPY: millions; a count, no ids, no unique keys.
+
+        All or none. What the iterable raises leaves nothing behind.
+        """
+        row = requests.copy_row(task, options)
+        return await copy_in(self._database, _blocks(row, metadata))
+
+    async def result(
+        self,
+        id: int,
+        kind: Task = "",
+        *,
+        timeout: float | timedelta | None = None,  # noqa: ASYNC109  (the contract's name)
+    ) -> Any:
+        """Wait until the task has completed: its result, typed by the kind, else plain JSON.
+
+        Raises:
+            TaskFailed, TaskCancelled: it ended otherwise.
+            TaskNotFound: it is not there, or not this login's to see.
+            TimeoutError: not yet, after `timeout` seconds; the task is left alone.
+        """
+        patience = Patience(timeout)
+        while True:
+            ended = read_result(id, kind, await perform(self._database, operations.result(id)))
+            if isinstance(ended, Ended):
+                return ended.value
+            await patience.wait(f"task {id} has not ended")
+
+    async def get(self, id: int) -> TaskView | None:
+        """Everything about a task; None for an unknown one."""
+        return await perform(self._database, operations.task(id))
+
+    async def history(self, id: int) -> list[HistoryEntry]:
+        """What happened to a task, in order of time; empty for an unknown one."""
+        return await perform(self._database, operations.history(id))
+
+    async def cancel(self, id: int, *, on: CallersConnection | None = None) -> str:
+        """Cancel a task: cancelled, requested (it is running), ended, not_found."""
+        return await self._do(operations.cancel(id), on)
+
+    async def retry(self, id: int, *, on: CallersConnection | None = None) -> str:
+        """Run it again: retried, hastened, live, completed, key_taken, not_found."""
+        return await self._do(operations.retry(id), on)
+
+    async def repeat(self, id: int, *, on: CallersConnection | None = None) -> int | None:
+        """Enqueue a copy of a task: its id; None for an unknown task."""
+        return await self._do(operations.repeat(id), on)
+
+    async def erase(self, id: int, *, on: CallersConnection | None = None) -> str:
+        """Remove what an ended task carried: erased, live, not_found."""
+        return await self._do(operations.erase(id), on)
+
+    async def proceed(
+        self, id: int, *, on: CallersConnection | None = None, **signal: Unpack[SignalOptions]
+    ) -> str:
+        """Let a suspended task go on: proceeded, scheduled, kept, repeated, ended, not_found."""
+        return await self._do(operations.proceed(id, requests.signal_of(signal)), on)
+
+    async def proceed_waiting(
+        self,
+        wait_key: str,
+        *,
+        keep_for: float | timedelta = 3600.0,
+        on: CallersConnection | None = None,
+        **signal: Unpack[SignalOptions],
+    ) -> str:
+        """Let the one task that is suspended with this key go on: as `proceed`, or ambiguous.
+
+        Without one the signal is kept for `keep_for` (seconds); 0 keeps nothing: not_found.
+        """
+        kept = requests.seconds("keep_for", keep_for)
+        operation = operations.proceed_waiting(wait_key, requests.signal_of(signal), kept)
+        return await self._do(operation, on)
+
+    async def cancel_where(
+        self,
+        *,
+        name: str | None = None,
+        state: str | None = None,
+        tag: str | None = None,
+        unique_key: str | None = None,
+        queue: str | None = None,
+        dry_run: bool = False,
+        on: CallersConnection | None = None,
+    ) -> BulkCancelled:
+        """Cancel all that match, in one transaction; at least one filter."""
+        operation = operations.cancel_where(
+            name=name, state=state, tag=tag, unique_key=unique_key, queue=queue, dry_run=dry_run
+        )
+        return await self._do(operation, on)
+
+    async def retry_where(
+        self,
+        *,
+        name: str | None = None,
+        state: str = "failed",
+        since: datetime | None = None,
+        error_type: str | None = None,
+        dry_run: bool = False,
+        on: CallersConnection | None = None,
+    ) -> int:
+        """Do what `retry` does for all failed (or cancelled) tasks that match; how many."""
+        requests.moment("since", since)
+        operation = operations.retry_where(
+            name=name, state=state, since=since, error_type=error_type, dry_run=dry_run
+        )
+        return await self._do(operation, on)
+
+    async def pause_queue(
+        self, name: str, *, stop_running: bool = False, on: CallersConnection | None = None
+    ) -> str:
+        """Stop claims of a queue, `*` of all: paused or already_paused."""
+        return await self._do(operations.pause_queue(name, stop_running=stop_running), on)
+
+    async def resume_queue(self, name: str, *, on: CallersConnection | None = None) -> str:
+        """Let a queue be claimed again: resumed or not_paused."""
+        return await self._do(operations.resume_queue(name), on)
+
+    async def set_queue(
+        self, name: str, *, max_depth: int | None = None, on: CallersConnection | None = None
+    ) -> str:
+        """Bound the depth beyond which an enqueue raises QueueFull; None takes the bound away."""
+        return await self._do(operations.set_queue(name, max_depth=max_depth), on)
+
+    async def queue_depth(self, queue: str) -> int:
+        """Tasks of a queue that are due or running."""
+        return await perform(self._database, operations.queue_depth(queue))
+
+    async def queues(self) -> list[QueueState]:
+        """Every queue that is used or set, by name."""
+        return await perform(self._database, operations.queue_states())
+
+    async def workers(self) -> list[WorkerState]:
+        """Every worker process, by name."""
+        return await perform(self._database, operations.worker_states())
+
+    def search(self, **filters: Unpack[SearchOptions]) -> TaskSearch:
+        """Tasks that match: iterate (`async for`) or take pages; newest first."""
+        # Loaded late: SQLAlchemy, which a program that never searches does not need.
+        from perdure.client.search import TaskSearch, filters_of  # noqa: PLC0415
+
+        return TaskSearch(self._database, filters_of(filters))
+
+    async def watch(
+        self,
+        *,
+        ids: Collection[int] | None = None,
+        tag: str | None = None,
+        unique_key: str | None = None,
+    ) -> AsyncIterator[TaskSummary]:
+        """Yield tasks whose state or progress changed, first as they are; ends when all have ended.
+
+        One of the three. States in between may be skipped, the last never.
+        """
+        if [ids, tag, unique_key].count(None) != 2:  # noqa: PLR2004
+            raise InvalidArgument("watch takes one of ids, tag and unique_key")
+        changes, patience = Changes(), Patience()
+        while True:
+            if ids is not None:
+                seen = await perform(self._database, operations.watch(list(ids)))
+            else:
+                search = self.search(tag=tag, unique_key=unique_key, order="asc")
+                seen = [task async for task in search]
+            for task in changes.of(seen):
+                patience.reset()
+                yield task
+            if changes.over:
+                return
+            await patience.wait("the tasks have not ended")
+
+    async def _do(self, operation: Operation[A], on: object | None) -> A:
+        if on is None:
+            return await perform(self._database, operation)
+        params = operation.params
+        rows = await binding.execute(on, self._database, operation.statement, params)
+        return operation.read(rows)
+
+
+async def _blocks(
+    row: Callable[[Any], str], metadata: Iterable[Any] | AsyncIterable[Any]
+) -> AsyncIterator[bytes]:
+    if not isinstance(metadata, AsyncIterable):
+        for block in requests.blocks(map(row, metadata)):
+            yield block
+        return
+    rows: list[str] = []
+    size = 0
+    async for value in metadata:
+        rows.append(row(value))
+        size += len(rows[-1])
+        if size >= requests.COPY_BLOCK_SIZE:
+            yield "".join(rows).encode()
+            rows, size = [], 0
+    yield "".join(rows).encode()

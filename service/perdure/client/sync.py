@@ -1,0 +1,352 @@
+"""SyncTaskClient: what TaskClient is, for synchronous programs; threads may share one."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast, overload
+
+from typing_extensions import Unpack
+
+from perdure.client import requests
+from perdure.client.opening import open_database
+from perdure.client.requests import CopyOptions, SearchOptions, SignalOptions, Task, UniqueKeyOf
+from perdure.client.results import Changes, Ended, Patience, read_result
+from perdure.declare.kind import Answer, Enqueued, EnqueueOptions, NewTask, TaskKind
+from perdure.errors import InvalidArgument
+from perdure.settings import Settings
+from perdure.store import binding, operations
+from perdure.store.database import Database
+from perdure.store.operations import Operation
+from perdure.store.perform import copy_in_sync, perform_all_sync, perform_sync
+from perdure.store.views import (
+    BulkCancelled,
+    HistoryEntry,
+    QueueState,
+    TaskSummary,
+    TaskView,
+    WorkerState,
+)
+
+if TYPE_CHECKING:
+    from perdure.client.search import SyncTaskSearch
+    from perdure.declare.kind import CallersConnection
+
+A = TypeVar("A")
+M = TypeVar("M")
+X = TypeVar("X")
+R = TypeVar("R")
+
+
+class SyncTaskHandle(Generic[R]):
+    """A task that was enqueued: `id`, what the enqueue did (`answer`), and its result to come."""
+
+    __slots__ = ("_client", "_task", "answer", "id")
+
+    def __init__(self, client: SyncTaskClient, task: Task, enqueued: Enqueued) -> None:
+        self._client = client
+        self._task = task
+        self.id = enqueued.id
+        self.answer: Answer = enqueued.answer
+
+    def result(self, timeout: float | timedelta | None = None) -> R:
+        """Wait until the task has completed: its result; see `SyncTaskClient.result`."""
+        return cast("R", self._client.result(self.id, self._task, timeout=timeout))
+
+    def __repr__(self) -> str:
+        return f"SyncTaskHandle(id={self.id}, answer={self.answer.value!r})"
+
+
+class SyncTaskClient:
+    """Enqueues tasks, waits for them and operates them, from threads.
+
+    Args:
+        dsn: PostgreSQL to use; else PERDURE_DSN and its kin, as `settings.load` says.
+        schema_name: schema of the installation; default: the setting, which is `perdure`.
+        settings: settings to use instead of loading them.
+        database: a database to use instead of one of its own; it is not closed here.
+
+    Every method that changes something takes part in the caller's transaction where `on=` is given:
+    a psycopg Connection or a SQLAlchemy Session or Connection. Every method may
+    raise DatabaseUnavailable (it did not take effect), UnknownOutcome (it may have), NotPermitted,
+    InvalidArgument and TooLarge.
+    """
+
+    def __init__(
+        self,
+        dsn: str | None = None,
+        *,
+        schema_name: str | None = None,
+        settings: Settings | None = None,
+        database: Database | None = None,
+        unique_key_of: UniqueKeyOf | None = None,
+    ) -> None:
+        self._owns = database is None
+        self._database = database or open_database(dsn, schema_name, settings)
+        self._unique_key_of = unique_key_of
+
+    @classmethod
+    def over(cls, database: Database, unique_key_of: UniqueKeyOf | None = None) -> Self:
+        """A client on somebody's database; `unique_key_of` is the rule of a registry."""
+        return cls(database=database, unique_key_of=unique_key_of)
+
+    def __enter__(self) -> Self:
+        self._database.sync_pool()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections if they are this client's."""
+        if self._owns:
+            self._database.close_sync()
+
+    @overload
+    def enqueue(
+        self,
+        task: TaskKind[None, X, R, Any],
+        metadata: None = None,
+        *,
+        on: CallersConnection | None = None,
+        **options: Unpack[EnqueueOptions[X]],
+    ) -> SyncTaskHandle[R]: ...
+
+    @overload
+    def enqueue(
+        self,
+        task: TaskKind[M, X, R, Any],
+        metadata: M,
+        *,
+        on: CallersConnection | None = None,
+        **options: Unpack[EnqueueOptions[X]],
+    ) -> SyncTaskHandle[R]: ...
+
+    @overload
+    def enqueue(
+        self,
+        task: str,
+        metadata: Any = None,
+        *,
+        on: CallersConnection | None = None,
+        **options: Unpack[EnqueueOptions[Any]],
+    ) -> SyncTaskHandle[Any]: ...
+
+    def enqueue(
+        self, task: Any, metadata: Any = None, *, on: Any = None, **options: Any
+    ) -> SyncTaskHandle[Any]:
+        """Enqueue one task; it exists when this returns, or when the transaction of `on` commits.
+
+        A reply that is lost is asked for
+        again only with a `unique_key`; without one it is UnknownOutcome.
+
+        Raises:
+            QueueFull: the queue has reached its `max_depth`.
+            UnencodableValue: the metadata is not of the kind's type.
+        """
+        entry = requests.entry_of(NewTask(task, metadata, **options), self._unique_key_of)
+        added = self._do(operations.enqueue(entry), on)
+        return SyncTaskHandle(self, task, requests.enqueued(added))
+
+    def enqueue_many(
+        self, tasks: Iterable[NewTask[Any, Any]], *, on: CallersConnection | None = None
+    ) -> list[SyncTaskHandle[Any]]:
+        """Enqueue all or none, in one transaction; handles in the order of the tasks.
+
+        The texts of the tasks are built first, in memory: documents of up to 10,000 tasks.
+
+        Raises:
+            InvalidArgument: names the first bad entry of its document by its position from 0.
+        """
+        made = list(tasks)
+        texts = (operations.as_json(requests.entry_of(task, self._unique_key_of)) for task in made)
+        documents = [operations.enqueue_many(text) for text in operations.documents(texts)]
+        if on is None:
+            answers = perform_all_sync(self._database, documents) if documents else []
+        else:
+            answers = [self._do(document, on) for document in documents]
+        added = (requests.enqueued(one) for answer in answers for one in answer)
+        return [SyncTaskHandle(self, task.task, one) for task, one in zip(made, added, strict=True)]
+
+    def copy(
+        self,
+        task: Task,
+        metadata: Iterable[Any],
+        **options: Unpack[CopyOptions],
+    ) -> int:
+        """Enqueue a task for each metadata by COPY: millions; a count, no ids, no unique keys.
+
+        All or none. What the iterable raises leaves nothing behind.
+        """
+        row = requests.copy_row(task, options)
+        return copy_in_sync(self._database, requests.blocks(map(row, metadata)))
+
+    def result(
+        self,
+        id: int,
+        kind: Task = "",
+        *,
+        timeout: float | timedelta | None = None,
+    ) -> Any:
+        """Wait until the task has completed: its result, typed by the kind, else plain JSON.
+
+        Raises:
+            TaskFailed, TaskCancelled: it ended otherwise.
+            TaskNotFound: it is not there, or not this login's to see.
+            TimeoutError: not yet, after `timeout` seconds; the task is left alone.
+        """
+        patience = Patience(timeout)
+        while True:
+            ended = read_result(id, kind, perform_sync(self._database, operations.result(id)))
+            if isinstance(ended, Ended):
+                return ended.value
+            patience.wait_sync(f"task {id} has not ended")
+
+    def get(self, id: int) -> TaskView | None:
+        """Everything about a task; None for an unknown one."""
+        return perform_sync(self._database, operations.task(id))
+
+    def history(self, id: int) -> list[HistoryEntry]:
+        """What happened to a task, in order of time; empty for an unknown one."""
+        return perform_sync(self._database, operations.history(id))
+
+    def cancel(self, id: int, *, on: CallersConnection | None = None) -> str:
+        """Cancel a task: cancelled, requested (it is running), ended, not_found."""
+        return self._do(operations.cancel(id), on)
+
+    def retry(self, id: int, *, on: CallersConnection | None = None) -> str:
+        """Run it again: retried, hastened, live, completed, key_taken, not_found."""
+        return self._do(operations.retry(id), on)
+
+    def repeat(self, id: int, *, on: CallersConnection | None = None) -> int | None:
+        """Enqueue a copy of a task: its id; None for an unknown task."""
+        return self._do(operations.repeat(id), on)
+
+    def erase(self, id: int, *, on: CallersConnection | None = None) -> str:
+        """Remove what an ended task carried: erased, live, not_found."""
+        return self._do(operations.erase(id), on)
+
+    def proceed(
+        self, id: int, *, on: CallersConnection | None = None, **signal: Unpack[SignalOptions]
+    ) -> str:
+        """Let a suspended task go on: proceeded, scheduled, kept, repeated, ended, not_found."""
+        return self._do(operations.proceed(id, requests.signal_of(signal)), on)
+
+    def proceed_waiting(
+        self,
+        wait_key: str,
+        *,
+        keep_for: float | timedelta = 3600.0,
+        on: CallersConnection | None = None,
+        **signal: Unpack[SignalOptions],
+    ) -> str:
+        """Let the one task that is suspended with this key go on: as `proceed`, or ambiguous.
+
+        Without one the signal is kept for `keep_for` (seconds); 0 keeps nothing: not_found.
+        """
+        kept = requests.seconds("keep_for", keep_for)
+        operation = operations.proceed_waiting(wait_key, requests.signal_of(signal), kept)
+        return self._do(operation, on)
+
+    def cancel_where(
+        self,
+        *,
+        name: str | None = None,
+        state: str | None = None,
+        tag: str | None = None,
+        unique_key: str | None = None,
+        queue: str | None = None,
+        dry_run: bool = False,
+        on: CallersConnection | None = None,
+    ) -> BulkCancelled:
+        """Cancel all that match, in one transaction; at least one filter."""
+        operation = operations.cancel_where(
+            name=name, state=state, tag=tag, unique_key=unique_key, queue=queue, dry_run=dry_run
+        )
+        return self._do(operation, on)
+
+    def retry_where(
+        self,
+        *,
+        name: str | None = None,
+        state: str = "failed",
+        since: datetime | None = None,
+        error_type: str | None = None,
+        dry_run: bool = False,
+        on: CallersConnection | None = None,
+    ) -> int:
+        """Do what `retry` does for all failed (or cancelled) tasks that match; how many."""
+        requests.moment("since", since)
+        operation = operations.retry_where(
+            name=name, state=state, since=since, error_type=error_type, dry_run=dry_run
+        )
+        return self._do(operation, on)
+
+    def pause_queue(
+        self, name: str, *, stop_running: bool = False, on: CallersConnection | None = None
+    ) -> str:
+        """Stop claims of a queue, `*` of all: paused or already_paused."""
+        return self._do(operations.pause_queue(name, stop_running=stop_running), on)
+
+    def resume_queue(self, name: str, *, on: CallersConnection | None = None) -> str:
+        """Let a queue be claimed again: resumed or not_paused."""
+        return self._do(operations.resume_queue(name), on)
+
+    def set_queue(
+        self, name: str, *, max_depth: int | None = None, on: CallersConnection | None = None
+    ) -> str:
+        """Bound the depth beyond which an enqueue raises QueueFull; None takes the bound away."""
+        return self._do(operations.set_queue(name, max_depth=max_depth), on)
+
+    def queue_depth(self, queue: str) -> int:
+        """Tasks of a queue that are due or running."""
+        return perform_sync(self._database, operations.queue_depth(queue))
+
+    def queues(self) -> list[QueueState]:
+        """Every queue that is used or set, by name."""
+        return perform_sync(self._database, operations.queue_states())
+
+    def workers(self) -> list[WorkerState]:
+        """Every worker process, by name."""
+        return perform_sync(self._database, operations.worker_states())
+
+    def search(self, **filters: Unpack[SearchOptions]) -> SyncTaskSearch:
+        """Tasks that match: iterate (`for`) or take pages; newest first."""
+        # Loaded late: SQLAlchemy, which a program that never searches does not need.
+        from perdure.client.search import SyncTaskSearch, filters_of  # noqa: PLC0415
+
+        return SyncTaskSearch(self._database, filters_of(filters))
+
+    def watch(
+        self,
+        *,
+        ids: Collection[int] | None = None,
+        tag: str | None = None,
+        unique_key: str | None = None,
+    ) -> Iterator[TaskSummary]:
+        """Yield tasks whose state or progress changed, first as they are; ends when all have ended.
+
+        One of the three. States in between may be skipped, the last never.
+        """
+        if [ids, tag, unique_key].count(None) != 2:  # noqa: PLR2004
+            raise InvalidArgument("watch takes one of ids, tag and unique_key")
+        changes, patience = Changes(), Patience()
+        while True:
+            if ids is not None:
+                seen = perform_sync(self._database, operations.watch(list(ids)))
+            else:
+                search = self.search(tag=tag, unique_key=unique_key, order="asc")
+                seen = list(search)
+            for task in changes.of(seen):
+                patience.reset()
+                yield task
+            if changes.over:
+                return
+            patience.wait_sync("the tasks have not ended")
+
+    def _do(self, operation: Operation[A], on: object | None) -> A:
+        if on is None:
+            return perform_sync(self._database, operation)
+        params = operation.params
+        rows = binding.execute_sync(on, self._database, operation.statement, params)
+        return operation.read(rows)
