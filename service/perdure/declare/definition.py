@@ -5,14 +5,23 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 from perdure.tasks.checkpoints import Upgrade
 from perdure.tasks.codec import Payload
+from perdure.tasks.outcomes import Cancelled, Failure, Outcome, Retry, Success, Suspended
 from perdure.tasks.policies import RetryPolicy, Timeouts
 
 Mode: TypeAlias = Literal["async", "sync"]
 UniquePolicy: TypeAlias = Literal["keep", "replace"]
+
+
+OUTCOMES: Final = (Success, Failure, Retry, Suspended, Cancelled)
+
+
+def outcome_of(returned: object) -> Outcome[Any, Any]:
+    """What a handler returned, as an outcome: anything that is none is the result of a success."""
+    return returned if isinstance(returned, OUTCOMES) else Success(returned)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -21,7 +21,7 @@ from perdure.tasks.places import Claimed, Saved
 from perdure.tasks.policies import RetryDefaults, is_last_attempt
 
 M = TypeVar("M", default=Any)
-X = TypeVar("X", default=Any)
+X = TypeVar("X", default=None)
 
 PROGRESS_MESSAGE_BYTES_MAX: Final = 1_000
 NOT_GIVEN: Any = object()

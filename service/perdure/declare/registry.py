@@ -1,0 +1,188 @@
+"""Registry: name or alias -> definition, and everything that can be wrong with definitions."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
+from typing import Final
+
+from perdure.declare.definition import TaskDefinition
+from perdure.errors import RegistrationError
+from perdure.tasks.checkpoints import missing_upgrades
+
+NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,199}")
+PRIORITY_MAX: Final = 9
+WORD_CHARS_MAX: Final = 128
+REQUIRES_MAX: Final = 32
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+_NO_OBJECT = frozenset({"array", "string", "integer", "number", "boolean", "null"})
+
+
+class Registry:
+    """All tasks that a service knows; frozen from the beginning.
+
+    RegistrationError, with every problem, unless all definitions are right, alone and together.
+    `problems` are those found before.
+    """
+
+    __slots__ = ("_by_name", "_definitions")
+
+    def __init__(
+        self, definitions: Iterable[TaskDefinition] = (), problems: Sequence[str] = ()
+    ) -> None:
+        self._definitions = tuple(definitions)
+        found = [*problems]
+        for definition in dict.fromkeys(self._definitions):
+            found += [f"task {definition.name!r}: {text}" for text in problems_of(definition)]
+        by_name: dict[str, TaskDefinition] = {}
+        found += _add_names(self._definitions, by_name)
+        found += _circles(by_name)
+        if found:
+            raise RegistrationError(found)
+        self._by_name: Mapping[str, TaskDefinition] = MappingProxyType(by_name)
+
+    def __getitem__(self, name: str) -> TaskDefinition:
+        """The definition of a name or alias; KeyError if there is none."""
+        return self._by_name[name]
+
+    def get(self, name: str) -> TaskDefinition | None:
+        """The definition of a name or alias, or None."""
+        return self._by_name.get(name)
+
+    def names(self) -> tuple[str, ...]:
+        """All names and aliases, in the order of their declaration."""
+        return tuple(self._by_name)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._by_name
+
+    def __iter__(self) -> Iterator[TaskDefinition]:
+        return iter(self._definitions)
+
+    def __len__(self) -> int:
+        return len(self._definitions)
+
+
+def problems_of(definition: TaskDefinition) -> list[str]:
+    """What is wrong with one definition, whatever others there are."""
+    names = [*definition.names, *filter(None, [definition.on_exhausted])]
+    return [
+        *(
+            f"the name {name!r} is not valid: 1 to 200 letters, digits and . _ : / -, beginning"
+            " with a letter or digit"
+            for name in names
+            if not (isinstance(name, str) and NAME.fullmatch(name))
+        ),
+        *_type_problems(definition),
+        *_version_problems(definition),
+        *_place_problems(definition),
+        *_time_problems(definition),
+    ]
+
+
+def _type_problems(definition: TaskDefinition) -> Iterator[str]:
+    for what in ("metadata", "execution_metadata"):
+        payload = getattr(definition, what)
+        if not payload.is_none and payload.schema().get("type") in _NO_OBJECT:
+            yield f"{what}: {payload.type_!r} is not an object in JSON: put it into a model"
+    key = definition.unique_key
+    if key is not None and key.policy not in {"keep", "replace"}:
+        yield f"unknown policy {key.policy!r} of the unique key: use 'keep' or 'replace'"
+    if key is not None and not callable(key.function):
+        yield "the unique key must be a function of the metadata"
+
+
+def _version_problems(definition: TaskDefinition) -> Iterator[str]:
+    version, upgrades = definition.version, definition.upgrades
+    if not isinstance(version, int) or version < 1:
+        yield f"version={version!r}: versions of the execution metadata are 1, 2, 3 ..."
+        return
+    gaps = missing_upgrades(version, upgrades)
+    if gaps:
+        listed = ", ".join(map(str, gaps))
+        yield f"version {version} of the execution metadata has no upgrade from {listed}"
+    odd = [number for number in upgrades if number not in range(1, version)]
+    if odd:
+        yield f"upgrades from {odd} are never used: the version is {version}"
+    yield from (
+        f"the upgrade from version {number} is not a function"
+        for number, upgrade in upgrades.items()
+        if not callable(upgrade)
+    )
+
+
+def _place_problems(definition: TaskDefinition) -> Iterator[str]:
+    queue, priority, requires = definition.queue, definition.priority, definition.requires
+    if queue is not None and (not _is_word(queue) or queue == "*"):
+        yield f"the queue {queue!r} is not valid: 1 to 128 characters, no control characters"
+    if priority is not None and (type(priority) is not int or not 0 <= priority <= PRIORITY_MAX):
+        yield f"priority={priority!r}: 0 (first) to {PRIORITY_MAX}"
+    if len(requires) > REQUIRES_MAX or not all(map(_is_word, requires)):
+        yield f"requires{requires}: at most {REQUIRES_MAX} names of 1 to 128 characters"
+
+
+def _time_problems(definition: TaskDefinition) -> Iterator[str]:
+    handler, retry = definition.handler, definition.retry
+    if definition.timeouts.hard is not None and handler.mode == "sync" and not handler.isolated:
+        yield (
+            "a hard timeout cannot kill a plain function in its thread: make it .isolated(), or"
+            " give a soft one"
+        )
+    for option, classes in (("retry_on", retry.retry_on or ()), ("give_up_on", retry.give_up_on)):
+        wrong = [one for one in classes if not _is_exception(one)]
+        if wrong:
+            yield f"{option}: {', '.join(map(repr, wrong))} is not an exception class"
+
+
+def _is_word(word: object) -> bool:
+    return isinstance(word, str) and 0 < len(word) <= WORD_CHARS_MAX and not _CONTROL.search(word)
+
+
+def _is_exception(one: object) -> bool:
+    return isinstance(one, type) and issubclass(one, BaseException)
+
+
+def _add_names(
+    definitions: Sequence[TaskDefinition], by_name: dict[str, TaskDefinition]
+) -> list[str]:
+    """Fill the table, names before aliases; what is said twice is a problem."""
+    problems: list[str] = []
+    owned = [(each.name, each) for each in definitions]
+    owned += [(alias, each) for each in definitions for alias in each.aliases]
+    for name, definition in owned:
+        first = by_name.setdefault(name, definition)
+        if first is not definition:
+            labels = f"{first.handler.label} and {definition.handler.label}"
+            problems.append(f"the name {name!r} is given to two tasks, handled by {labels}")
+    problems += [
+        f"the alias {alias!r} of task {each.name!r} repeats another of its names"
+        for each in dict.fromkeys(definitions)
+        for alias in dict.fromkeys(each.aliases)
+        if each.names.count(alias) > 1
+    ]
+    problems += [
+        f"task {each.name!r} was added twice"
+        for each in dict.fromkeys(definitions)
+        if definitions.count(each) > 1
+    ]
+    return problems
+
+
+def _circles(by_name: Mapping[str, TaskDefinition]) -> list[str]:
+    """Tasks whose on_exhausted leads back to themselves; each circle once."""
+    circles: dict[frozenset[str], str] = {}
+    for start in by_name.values():
+        path = [start.name]
+        current = start
+        while (following := by_name.get(current.on_exhausted or "")) is not None:
+            if following is start:
+                way = " -> ".join([*path, start.name])
+                text = f"on_exhausted leads back to where it began: {way}"
+                circles.setdefault(frozenset(path), text)
+                break
+            if following.name in path:
+                break
+            path.append(following.name)
+            current = following
+    return [*circles.values()]
