@@ -26,6 +26,7 @@ class Report(BaseModel):
     share: float | None = None
     body: bytes = b""
     parts: list[float] = []
+    more: dict[str, Any] = {}
 
 
 class Moody(BaseModel):
@@ -68,6 +69,7 @@ def nested(levels: int) -> list[Any]:
         (Report, Report(share=math.nan), "$.share"),
         (Report, Report(parts=[1, math.inf]), "$.parts.1"),
         (Report, Report(body=b"\0"), "$.body"),
+        (Report, Report(more={"a\ud800": 0}), "$.more."),
         (Report, Report(body=b"\xff"), "$"),
         (Report, Report.model_construct(rows="many"), "$"),  # type: ignore[arg-type]
         (Report, {"rows": 1}, "$: dict is not a Report"),
