@@ -4,11 +4,11 @@ create function perdure.note(task bigint, move jsonb) returns void
     language plpgsql set search_path = pg_catalog, perdure, pg_temp as $$
 declare
     saved jsonb := nullif(move -> 'saved', 'null');
-    failed integer := coalesce((move -> 'failures')::integer, 0);
-    stopped integer := coalesce((move -> 'interruptions')::integer, 0);
-    crashed integer := coalesce((move -> 'crashes')::integer, 0);
-    run integer := coalesce((move -> 'attempt')::integer, 0);
-    own boolean := coalesce((move -> 'explicit')::boolean, false);
+    failed integer := coalesce((move ->> 'failures')::integer, 0);
+    stopped integer := coalesce((move ->> 'interruptions')::integer, 0);
+    crashed integer := coalesce((move ->> 'crashes')::integer, 0);
+    run integer := coalesce((move ->> 'attempt')::integer, 0);
+    own boolean := coalesce((move ->> 'explicit')::boolean, false);
 begin
     update perdure.progress as p set
         attempt = greatest(p.attempt, run),
@@ -17,7 +17,7 @@ begin
         crashes = case when saved is null then p.crashes + crashed else 0 end,
         marks = (p.marks & 2) | case when own then 2 else 0 end,
         started_at = null,
-        version = coalesce((saved -> 'version')::integer, p.version),
+        version = coalesce((saved ->> 'version')::integer, p.version),
         execution_metadata = coalesce(nullif(saved -> 'execution_metadata', 'null'), p.execution_metadata),
         steps = coalesce(nullif(saved -> 'steps', 'null'), p.steps),
         progress = coalesce(nullif(move -> 'progress', 'null'), p.progress)
@@ -27,7 +27,7 @@ begin
         insert into perdure.progress (task_id, attempt, failures, interruptions, crashes, marks, version,
             execution_metadata, steps, progress)
         values (task, run, failed, stopped, crashed, case when own then 2 else 0 end,
-            coalesce((saved -> 'version')::integer, 1), nullif(saved -> 'execution_metadata', 'null'), nullif(saved -> 'steps', 'null'),
+            coalesce((saved ->> 'version')::integer, 1), nullif(saved -> 'execution_metadata', 'null'), nullif(saved -> 'steps', 'null'),
             nullif(move -> 'progress', 'null'));
     end if;
 end $$;

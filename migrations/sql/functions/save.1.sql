@@ -13,13 +13,13 @@ begin
     end if;
     insert into perdure.progress as p (task_id, attempt, started_at, marks, version, execution_metadata, steps, progress)
     values (task, save.attempt, to_timestamp(save.started_at), case when explicit then 2 else 0 end,
-        coalesce((saved -> 'version')::integer, 1), nullif(saved -> 'execution_metadata', 'null'), nullif(saved -> 'steps', 'null'), save.progress)
+        coalesce((saved ->> 'version')::integer, 1), nullif(saved -> 'execution_metadata', 'null'), nullif(saved -> 'steps', 'null'), save.progress)
     on conflict (task_id) do update set
         attempt = greatest(p.attempt, excluded.attempt),
         started_at = coalesce(p.started_at, excluded.started_at),
         crashes = case when saved is null then p.crashes else 0 end,
         marks = p.marks | excluded.marks,
-        version = coalesce((saved -> 'version')::integer, p.version),
+        version = coalesce((saved ->> 'version')::integer, p.version),
         execution_metadata = coalesce(excluded.execution_metadata, p.execution_metadata),
         steps = coalesce(excluded.steps, p.steps),
         progress = coalesce(excluded.progress, p.progress);

@@ -12,7 +12,7 @@ declare
     due timestamptz;
     rests boolean := goal ->> 'reason' = 'suspended' or (move -> 'obeyed') <> '[]';
 begin
-    if coalesce((move -> 'abandoned')::boolean, false) then
+    if coalesce((move ->> 'abandoned')::boolean, false) then
         select l.task_ids into held from perdure.leases as l where l.id = settle.lease for update skip locked;
     else
         select l.task_ids into held from perdure.leases as l where l.id = settle.lease for no key update skip locked;
@@ -40,13 +40,13 @@ begin
 
     perform perdure.cut(lease, held, task);
     insert into perdure.attempts (task_id, attempt, kind, reason, started_at, worker_id, error)
-    select task, (move -> 'attempt')::integer, move ->> 'run', move ->> 'run_reason',
-        to_timestamp((move -> 'started_at')::double precision), worker, nullif(move -> 'run_error', 'null')
+    select task, (move ->> 'attempt')::integer, move ->> 'run', move ->> 'run_reason',
+        to_timestamp((move ->> 'started_at')::double precision), worker, nullif(move -> 'run_error', 'null')
     where move ->> 'run' is not null;
     perform perdure.note(task, move);
     perform perdure.apply_signal(task, m.body) from perdure.mail as m
-    where m.kind = 'proceed' and m.id in (select jsonb_array_elements(move -> 'obeyed')::bigint) order by m.id;
-    delete from perdure.mail as m where m.id in (select jsonb_array_elements(move -> 'obeyed')::bigint);
+    where m.kind = 'proceed' and m.id in (select jsonb_array_elements(move ->> 'obeyed')::bigint) order by m.id;
+    delete from perdure.mail as m where m.id in (select jsonb_array_elements(move ->> 'obeyed')::bigint);
 
     if goal ->> 'place' = 'ended' then
         perform perdure.finish_run(task, worker, move);
@@ -54,7 +54,7 @@ begin
         perform perdure.place(array[task], goal ->> 'reason');
     else
         due := coalesce((goal ->> 'until')::timestamptz,
-            clock_timestamp() + make_interval(secs => (goal -> 'delay')::double precision));
+            clock_timestamp() + make_interval(secs => (goal ->> 'delay')::double precision));
         perform perdure.place(array[task],
             case when goal ->> 'reason' = 'suspended' and due <= clock_timestamp() then 'until' else goal ->> 'reason' end,
             due, goal ->> 'wait_key');

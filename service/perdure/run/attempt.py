@@ -25,7 +25,7 @@ from perdure.store.queue import Done, Saving, Settling
 from perdure.tasks.checkpoints import load_execution_metadata
 from perdure.tasks.decide import Ending, Run, decide_end, decide_start
 from perdure.tasks.outcomes import Cancelled, Failure, Outcome, Retry, Success, Suspended
-from perdure.tasks.places import Claimed, Mail, Move, Waiting
+from perdure.tasks.places import Claimed, Mail, Move, Ready, Waiting
 
 OUTCOMES = (Success, Failure, Retry, Suspended, Cancelled)
 ABANDONED_SECONDS = 1.0
@@ -109,12 +109,12 @@ class Attempt(FencedRun):
         )
 
     def _start_again(self, invalid: str | None) -> Callable[[Sequence[Mail]], Move]:
-        """Decides anew with the mail that `settle` has found; a move, since it was not begun."""
+        """Decides anew with the mail that `settle` has found; what may run after all goes back."""
 
         def decide(mail: Sequence[Mail]) -> Move:
             decision = self._decide_start(invalid, mail)
             if isinstance(decision, Run):
-                raise TypeError("a task that was not to be run cannot become one that is")
+                return Move(to=Ready())
             return decision
 
         return decide

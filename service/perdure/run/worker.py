@@ -148,6 +148,11 @@ class Worker:
         await self.stop("shutdown")
 
     @property
+    def stop_reason(self) -> str | None:
+        """Why the worker was asked to stop first; None: it was not."""
+        return self._stop_reason
+
+    @property
     def connections(self) -> int:
         """Connections to the server that this process may use."""
         return FIXED_CONNECTIONS + self.settings.persistence.pool_max_size
@@ -190,6 +195,10 @@ class Worker:
         """Say that the worker should stop; `stopped()` returns then. Safe in a signal handler."""
         self._stop_reason = self._stop_reason or reason
         self._stop_asked.set()
+
+    def beat_now(self) -> None:
+        """Have the next beat at once: it hears of mail, of what is due, of what is paused."""
+        self._beat.beat_now()
 
     async def stopped(self) -> None:
         """Wait until somebody has asked the worker to stop."""

@@ -1,0 +1,231 @@
+"""TaskService: settings and declarations in, a wired service out; the one place that knows everybody."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from perdure.client.requests import entry_of
+from perdure.declare.builder import Declared, ServiceBuilder
+from perdure.declare.kind import NewTask
+from perdure.declare.registry import Registry
+from perdure.errors import ConfigurationError
+from perdure.run import logs
+from perdure.run.events import Bus, Reloaded, ReloadRefused
+from perdure.run.supervisor import EXIT_RECYCLE
+from perdure.run.worker import Options, Worker
+from perdure.settings import Loaded, Settings, connection_parameters, load, masker, reload
+from perdure.store import operations
+from perdure.store.database import Database
+from perdure.store.operations import Added, Operation
+
+if TYPE_CHECKING:
+    from perdure.client.client import TaskClient
+
+EXIT_OK = 0
+EXIT_SECOND_SIGNAL = 1
+
+
+class TaskService:
+    """Handlers and settings, wired.
+
+    Build one with `TaskService.builder()`. Settings are loaded at the first use, so that the module
+    which holds a service can be imported without a database, and by a command line that overrides
+    some of them.
+    """
+
+    def __init__(self, declared: Declared) -> None:
+        self._declared = declared
+        self._loaded: Loaded | None = None
+        self._overrides: tuple[Mapping[str, Any], Path | None] = ({}, None)
+        self._client: TaskClient | None = None
+
+    @staticmethod
+    def builder() -> ServiceBuilder[TaskService]:
+        """Begin to declare a service."""
+        return ServiceBuilder(TaskService)
+
+    @property
+    def registry(self) -> Registry:
+        """The tasks of this service."""
+        return self._declared.registry
+
+    @property
+    def loaded(self) -> Loaded:
+        """The settings, and where each came from.
+
+        Raises:
+            ConfigurationError: every wrong key, one line each.
+        """
+        if self._loaded is None:
+            self._loaded = self._load()
+        return self._loaded
+
+    @property
+    def settings(self) -> Settings:
+        """The settings; errors as `loaded`."""
+        return self.loaded.settings
+
+    @property
+    def client(self) -> TaskClient:
+        """A client for producers in the same program; use it as an async context manager."""
+        if self._client is None:
+            from perdure.client.client import TaskClient  # noqa: PLC0415  (a worker needs none)
+
+            self._client = TaskClient(settings=self.settings, registry=self.registry)
+        return self._client
+
+    def override(self, command_line: Mapping[str, Any], toml: Path | None = None) -> None:
+        """Let values of a command line (dotted keys) win over all others."""
+        self._overrides = (command_line, toml)
+        self._loaded = None
+
+    def database(self) -> Database:
+        """A database as the settings say; the caller closes it.
+
+        Raises:
+            ConfigurationError: there is no DSN, or a setting is wrong.
+        """
+        return database_of(self.settings)
+
+    @asynccontextmanager
+    async def worker(self, options: Options | None = None) -> AsyncIterator[Worker]:
+        """A worker inside a running event loop, for the life of the block: for ASGI programs."""
+        database = self.database()
+        bus = Bus()
+        for event, listener in self._declared.listeners:
+            bus.on(event, listener)
+        detach = logs.attach(bus, self.settings.logging.level)
+        worker = Worker(
+            self.registry, self.settings, database,
+            bus=bus, operation_of=_operation_of, options=options,
+        )  # fmt: skip
+        try:
+            async with worker:
+                yield worker
+        finally:
+            detach()
+            await database.close()
+
+    def run(self, options: Options | None = None) -> int:
+        """Be a worker until SIGTERM or SIGINT; a second signal ends at once. SIGHUP reloads.
+
+        Returns:
+            The exit code: 0, or 75 when the worker asks to be replaced by a fresh one.
+
+        Raises:
+            ConfigurationError, PerdureError: it could not start.
+        """
+        settings = self.settings
+        logs.configure(settings.logging, hide=masker(settings))
+        with asyncio.Runner(loop_factory=_fastest_loop()) as runner:
+            return runner.run(self._serve(options or Options()))
+
+    async def _serve(self, options: Options) -> int:
+        database = self.database()
+        bus = Bus()
+        for event, listener in self._declared.listeners:
+            bus.on(event, listener)
+        logs.attach(bus, self.settings.logging.level)
+        worker = Worker(
+            self.registry, self.settings, database,
+            bus=bus, operation_of=_operation_of, options=options,
+        )  # fmt: skip
+        signals = _Signals(worker)
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, signals.stop)
+        loop.add_signal_handler(signal.SIGHUP, self._reload, worker, bus)
+        await worker.start()
+        await worker.stopped()
+        await worker.stop()
+        if worker.abandoned or signals.count > 1:
+            # Threads and handlers that do not end must not hold the exit.
+            _leave(EXIT_OK)
+        await database.close()
+        return EXIT_RECYCLE if worker.stop_reason == "recycle" else EXIT_OK
+
+    def _reload(self, worker: Worker, bus: Bus) -> None:
+        """SIGHUP: what can be applied is; a wrong file changes nothing."""
+        try:
+            loaded = self._load()
+        except ConfigurationError as error:
+            worker.problem = str(error)
+            bus.emit(ReloadRefused(error=str(error)))
+            return
+        news = reload(worker.settings, loaded.settings)
+        worker.problem = None
+        worker.reload(news.settings)
+        bus.emit(Reloaded(applied=tuple(news.applied), needs_restart=tuple(news.needs_restart)))
+
+    def _load(self) -> Loaded:
+        command_line, toml = self._overrides
+        return load(builder=self._declared.settings, command_line=command_line, toml=toml)
+
+
+class _Signals:
+    """The first signal begins the stop protocol; the second releases what runs and ends at once."""
+
+    def __init__(self, worker: Worker) -> None:
+        self.count = 0
+        self._worker = worker
+        self._last: asyncio.Task[None] | None = None
+
+    def stop(self) -> None:
+        self.count += 1
+        self._worker.ask_to_stop("shutdown")
+        if self.count > 1 and self._last is None:
+            self._last = asyncio.create_task(self._end_now())
+
+    async def _end_now(self) -> None:
+        await self._worker.abandon_now()
+        _leave(EXIT_SECOND_SIGNAL)
+
+
+def database_of(settings: Settings) -> Database:
+    """A database as the settings say.
+
+    Raises:
+        ConfigurationError: no DSN is given.
+    """
+    if settings.dsn is None:
+        raise ConfigurationError(
+            "no database: set PERDURE_DSN (or DATABASE_URL, or PGHOST and its kind), "
+            "dsn in perdure.toml, or configure_persistence(dsn=...)"
+        )
+    persistence = settings.persistence
+    return Database(
+        connection_parameters(settings),
+        persistence.schema_name,
+        statement_seconds=persistence.statement_timeout.total_seconds(),
+        prepare=False if persistence.prepared_statements == "off" else None,
+        pool_min_size=persistence.pool_min_size,
+        pool_max_size=persistence.pool_max_size,
+    )
+
+
+def _operation_of(task: NewTask[Any, Any]) -> Operation[Added]:
+    """How a handler's child is enqueued."""
+    return operations.enqueue(entry_of(task))
+
+
+def _fastest_loop() -> Any:
+    """uvloop where it is installed: about a quarter more statements per second."""
+    try:
+        import uvloop  # noqa: PLC0415  (an extra)
+    except ImportError:
+        return None
+    return uvloop.new_event_loop
+
+
+def _leave(code: int) -> None:
+    """End without waiting for threads; what was written has been written."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)

@@ -1,0 +1,121 @@
+"""Worker processes of a test: start, signal, wait; it ends only what it has started."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from tests.kit.databases import Database
+from tests.kit.ledger import VARIABLE, Ledger
+
+ROOT = Path(__file__).parents[2]
+QUICK = {
+    "execution.lease_duration": "2s",
+    "execution.beat_interval": "0.4s",
+    "execution.shutdown_grace": "3s",
+    "execution.stop_grace": "0.5s",
+    "scheduling.polling_delay": "0.1s",
+    "scheduling.sweep_interval": "0.25s",
+    "persistence.allow_unsafe_durability": "true",
+    "logging.level": "warning",
+}
+"""The times of the fault catalogue's tests."""
+
+
+class Process:
+    """One worker process."""
+
+    def __init__(self, popen: subprocess.Popen[bytes]) -> None:
+        self._popen = popen
+        self.pid = popen.pid
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal."""
+        self._popen.send_signal(number)
+
+    def kill(self) -> None:
+        """SIGKILL, and wait for the end."""
+        self._popen.kill()
+        self._popen.wait()
+
+    def wait(self, timeout: float = 30) -> int:
+        """Wait for the end; its exit code."""
+        descriptor = os.pidfd_open(self.pid)
+        try:
+            select.select([descriptor], [], [], timeout)
+        finally:
+            os.close(descriptor)
+        return self._popen.wait(timeout=0.1)
+
+    @property
+    def alive(self) -> bool:
+        """Whether it has not ended."""
+        return self._popen.poll() is None
+
+
+class Fleet:
+    """Workers of one service over one database."""
+
+    def __init__(self, database: Database, application: str, folder: Path) -> None:
+        self.database = database
+        self.ledger = Ledger(folder / "ledger.jsonl")
+        self._application = application
+        self._processes: list[Process] = []
+
+    def start(self, **options: str) -> Process:
+        """Start a worker; options are dotted settings with `__` for the dot."""
+        values = QUICK | {key.replace("__", "."): value for key, value in options.items()}
+        environment = {
+            **os.environ,
+            "PERDURE_DSN": options.get("dsn", self.database.dsn),
+            VARIABLE: str(self.ledger.path),
+            "PYTHONPATH": str(ROOT),
+        }
+        values.pop("dsn", None)
+        command = [sys.executable, "-m", "tests.kit.work", self._application]
+        command += [f"{key}={value}" for key, value in values.items()]
+        process = Process(subprocess.Popen(command, env=environment, cwd=ROOT))
+        self._processes.append(process)
+        return process
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        for process in self._processes:
+            if process.alive:
+                process.signal(signal.SIGCONT)
+                process.kill()
+
+
+def until(question: Callable[[], object], timeout: float = 30, every: float = 0.02) -> None:
+    """Ask until the answer is true; what is waited for is a fact in the database or the ledger."""
+    end = time.monotonic() + timeout
+    while not question():
+        if time.monotonic() > end:
+            raise AssertionError(f"not within {timeout} s: {question}")
+        select.select([], [], [], every)
+
+
+@contextmanager
+def stopped(process: Process) -> Iterator[None]:
+    """Freeze a process for the life of the block."""
+    process.signal(signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        process.signal(signal.SIGCONT)

@@ -1,0 +1,93 @@
+"""A worker inside the test's own event loop, and questions about its tasks that wait for an answer."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import psycopg
+from psycopg.rows import dict_row
+from tests.kit.databases import Database
+from tests.kit.fleet import QUICK
+
+from perdure.run.worker import Options, Worker
+from perdure.service import TaskService
+
+
+class Running:
+    """A worker that runs, and its database, asked without blocking the loop."""
+
+    def __init__(self, database: Database, service: TaskService, worker: Worker) -> None:
+        self.database = database
+        self.service = service
+        self.worker = worker
+
+    async def ask(self, text: str, *parameters: object) -> list[dict[str, Any]]:
+        """Rows of a statement as dictionaries."""
+        connection = await psycopg.AsyncConnection.connect(
+            self.database.dsn, autocommit=True, row_factory=dict_row
+        )
+        async with connection:
+            cursor = await connection.execute(text.encode(), parameters or None)
+            return await cursor.fetchall() if cursor.description else []
+
+    async def enqueue(self, name: str, metadata: str = "{}", **options: object) -> int:
+        """Call perdure.enqueue; options are its arguments."""
+        values = {"name": name, "metadata": metadata, **options}
+        arguments = ", ".join(f"{key} => %s" for key in values)
+        rows = await self.ask(
+            f"select task_id from perdure.enqueue({arguments})", *values.values()
+        )
+        return int(rows[0]["task_id"])
+
+    async def task(self, task_id: int) -> dict[str, Any]:
+        """The row of perdure.task."""
+        return (await self.ask("select * from perdure.task(%s::bigint)", task_id))[0]
+
+    async def state(self, task_id: int, *states: str, timeout: float = 20) -> dict[str, Any]:
+        """Wait until the task is in one of these states; its row then."""
+
+        async def asked() -> dict[str, Any] | None:
+            row = await self.task(task_id)
+            return row if row["state"] in states else None
+
+        return await self.until(asked, timeout=timeout)
+
+    async def ended(self, task_id: int, timeout: float = 20) -> dict[str, Any]:
+        """Wait until the task has ended; its row then."""
+        return await self.state(task_id, "completed", "failed", "cancelled", timeout=timeout)
+
+    async def until(self, question: Callable[[], Any], timeout: float = 20) -> Any:
+        """Ask (a function or a coroutine function) until the answer is true; the answer."""
+        end = time.monotonic() + timeout
+        while True:
+            answer = question()
+            if asyncio.iscoroutine(answer):
+                answer = await answer
+            if answer:
+                return answer
+            if time.monotonic() > end:
+                raise AssertionError(f"not within {timeout} s: {question}")
+            await asyncio.sleep(0.01)
+
+    async def past(self, task_id: int) -> None:
+        """Make a waiting task due now, by moving its time, and let the worker know."""
+        await self.ask(
+            "update perdure.waiting set due_at = clock_timestamp() - interval '1 second'"
+            " where task_id = %s::bigint and due_at is not null", task_id,
+        )  # fmt: skip
+        self.worker.beat_now()
+
+
+@asynccontextmanager
+async def running(
+    database: Database, service: TaskService, *, options: Options | None = None, **settings: object
+) -> AsyncIterator[Running]:
+    """Run a worker of the service on the test's database; settings with `__` for the dot."""
+    values = QUICK | {key.replace("__", "."): value for key, value in settings.items()}
+    service.override({**values, "dsn": database.dsn})
+    async with service.worker(options) as worker:
+        yield Running(database, service, worker)

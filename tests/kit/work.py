@@ -1,0 +1,26 @@
+"""A worker process of the tests: `python -m tests.kit.work module:service [option=value ...]`.
+
+The environment says where the database is; options are dotted settings, and `burst=1`.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+from perdure.run.worker import Options
+
+
+def main() -> int:
+    """Run the service that the first argument names until it is told to stop."""
+    application, *values = sys.argv[1:]
+    module, _, name = application.partition(":")
+    service = getattr(importlib.import_module(module), name)
+    given = dict(value.split("=", 1) for value in values)
+    options = Options(burst=bool(given.pop("burst", "")), application=application)
+    service.override(given)
+    return int(service.run(options))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
