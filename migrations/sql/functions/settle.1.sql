@@ -45,8 +45,8 @@ begin
     where move ->> 'run' is not null;
     perform perdure.note(task, move);
     perform perdure.apply_signal(task, m.body) from perdure.mail as m
-    where m.kind = 'proceed' and m.id in (select jsonb_array_elements(move ->> 'obeyed')::bigint) order by m.id;
-    delete from perdure.mail as m where m.id in (select jsonb_array_elements(move ->> 'obeyed')::bigint);
+    where m.kind = 'proceed' and m.id in (select jsonb_array_elements(move -> 'obeyed')::bigint) order by m.id;
+    delete from perdure.mail as m where m.id in (select jsonb_array_elements(move -> 'obeyed')::bigint);
 
     if goal ->> 'place' = 'ended' then
         perform perdure.finish_run(task, worker, move);
