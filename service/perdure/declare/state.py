@@ -14,7 +14,7 @@ from typing_extensions import TypeVar
 
 from perdure.declare.definition import TaskDefinition
 from perdure.declare.memory import Entry, Memory
-from perdure.errors import InvalidArgument
+from perdure.errors import InvalidArgument, UnencodableValue
 from perdure.tasks.codec import clean_text, encode_json
 from perdure.tasks.outcomes import Outcome, Success
 from perdure.tasks.places import Claimed, Saved
@@ -201,14 +201,19 @@ class RunState(Generic[M, X]):
         """For the runtime: a completed task's handler returned; warn if it is another result."""
         if self._completed is None or outcome == Success(None):
             return
-        if isinstance(outcome, Success):
-            returned = self._definition.result.dump(outcome.result)
-            if json.loads(returned) == json.loads(self._completed.result):
-                return
+        if isinstance(outcome, Success) and self._is_completed_with(outcome.result):
+            return
         self.logger.warning(
             "result ignored: the task was completed in a transaction, with another one",
             returned=type(outcome).__name__,
         )
+
+    def _is_completed_with(self, result: object) -> bool:
+        try:
+            returned = json.loads(self._encoded(result))
+        except UnencodableValue:
+            return False
+        return self._completed is not None and returned == json.loads(self._completed.result)
 
     def _outside(self, what: str) -> Saved:
         """Everything as it stands, to be saved outside of a transaction of this run."""
