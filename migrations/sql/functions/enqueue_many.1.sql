@@ -67,18 +67,23 @@ begin
         from entries as e order by e.n)
     select (e.n - 1)::integer, e.id, 'created' from entries as e order by e.n;
 
-    return query
-    select (e.n - 1)::integer, made.task_id, made.answer
-    from (
-        select e.entry, e.n from jsonb_array_elements(enqueue_many.tasks) with ordinality as e (entry, n)
-        where e.entry ->> 'unique_key' is not null order by e.entry ->> 'unique_key', e.n
-    ) as e
-    cross join lateral jsonb_to_record(e.entry) as x (
-        name text, metadata jsonb, queue text, priority integer, delay double precision, run_at timestamptz,
-        unique_key text, unique_policy text, tags text[], requires text[], headers jsonb, max_retries integer,
-        retry_delays double precision[], execution_metadata jsonb)
-    cross join lateral perdure.enqueue(
-        x.name, coalesce(x.metadata, '{}'), x.queue, x.priority, make_interval(secs => x.delay), x.run_at,
-        x.unique_key, coalesce(x.unique_policy, 'keep'), x.tags, x.requires, x.headers, x.max_retries,
-        x.retry_delays, x.execution_metadata) as made;
+    -- One call each, in a loop: joined laterally, equal entries would be answered from a Memoize node.
+    for entry in
+        select (e.n - 1)::integer as at, x.*
+        from jsonb_array_elements(enqueue_many.tasks) with ordinality as e (entry, n)
+        cross join lateral jsonb_to_record(e.entry) as x (
+            name text, metadata jsonb, queue text, priority integer, delay double precision, run_at timestamptz,
+            unique_key text, unique_policy text, tags text[], requires text[], headers jsonb, max_retries integer,
+            retry_delays double precision[], execution_metadata jsonb)
+        where x.unique_key is not null
+        order by x.unique_key collate "C", e.n
+    loop
+        return query
+        select entry.at, made.task_id, made.answer
+        from perdure.enqueue(
+            entry.name, coalesce(entry.metadata, '{}'), entry.queue, entry.priority,
+            make_interval(secs => entry.delay), entry.run_at, entry.unique_key,
+            coalesce(entry.unique_policy, 'keep'), entry.tags, entry.requires, entry.headers,
+            entry.max_retries, entry.retry_delays, entry.execution_metadata) as made;
+    end loop;
 end $$;

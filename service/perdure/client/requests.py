@@ -177,7 +177,8 @@ def many(field: str, value: Any, type_: type) -> list[Any] | None:
     """One value or several as a list, None as None; InvalidArgument for other types."""
     if value is None:
         return None
-    values = [value] if isinstance(value, type_) else list(value)
+    several = isinstance(value, Collection) and not isinstance(value, str)
+    values = list(value) if several else [value]
     for item in values:
         if not isinstance(item, type_):
             raise InvalidArgument(f"{field}={item!r}: give a {type_.__name__}, or several")

@@ -112,7 +112,7 @@ def _kinds_of(client: str) -> str:
 
 
 @cache
-def _as_text(statement: str) -> TextClause:
+def _as_text(statement: str | bytes) -> TextClause:
     """The statement for SQLAlchemy: `:name` for `%(name)s`, every other colon escaped."""
     from sqlalchemy import text  # noqa: PLC0415  (whoever has such a connection has loaded it)
 
@@ -121,7 +121,8 @@ def _as_text(statement: str) -> TextClause:
             return f":{match[1]}"
         return "%" if match[0] == "%%" else r"\:"
 
-    return text(_TOKENS.sub(token, statement))
+    whole = statement.decode() if isinstance(statement, bytes) else statement
+    return text(_TOKENS.sub(token, whole))
 
 
 def _plain(params: Params) -> dict[str, Any]:

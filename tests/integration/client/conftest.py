@@ -66,7 +66,9 @@ def end(database: Database) -> End:
             """
             with taken as (delete from perdure.ready where task_id = %s::bigint returning task_id)
             insert into perdure.outcomes (task_id, attempt, state, started_at, result, error)
-            select task_id, 1, %s::text, clock_timestamp(), %s::jsonb, %s::jsonb from taken
+            select t.task_id, coalesce(p.attempt, 0) + 1, %s::text, clock_timestamp(),
+                %s::jsonb, %s::jsonb
+            from taken as t left join perdure.progress as p on p.task_id = t.task_id
             """,
             [task_id, state, *texts],
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
@@ -68,7 +68,7 @@ async def test_every_option_arrives_alone_and_in_a_batch(
 @pytest.mark.conformance("C4")
 async def test_a_delay_schedules_and_excludes_a_time(client: TaskClient) -> None:
     later = await client.enqueue("a", delay=timedelta(minutes=5))
-    past = await client.enqueue("a", run_at=datetime(2001, 1, 1, tzinfo=timezone.utc))
+    past = await client.enqueue("a", run_at=datetime(2001, 1, 1, tzinfo=UTC))
 
     scheduled, pending = await client.get(later.id), await client.get(past.id)
     assert scheduled is not None
@@ -77,7 +77,7 @@ async def test_a_delay_schedules_and_excludes_a_time(client: TaskClient) -> None
     assert scheduled.due_at is not None
     assert timedelta(minutes=4) < scheduled.due_at - scheduled.created_at < timedelta(minutes=6)
     with pytest.raises(InvalidArgument, match="run_at and delay exclude each other"):
-        await client.enqueue("a", delay=1, run_at=datetime(2050, 1, 1, tzinfo=timezone.utc))
+        await client.enqueue("a", delay=1, run_at=datetime(2050, 1, 1, tzinfo=UTC))
 
 
 @pytest.mark.parametrize(
@@ -186,7 +186,9 @@ async def test_enqueue_many_answers_in_order_and_takes_all_or_none(
     with pytest.raises(InvalidArgument, match="entry 2: priority"):
         await client.enqueue_many([*tasks[:2], NewTask("a", priority=11), *tasks[:2]])
     with pytest.raises(InvalidArgument, match="entry 1: name"):
-        await client.enqueue_many([NewTask("a")] * DOCUMENT_TASKS_MAX + [NewTask("b"), NewTask("!")])
+        await client.enqueue_many(
+            [NewTask("a")] * DOCUMENT_TASKS_MAX + [NewTask("b"), NewTask("!")]
+        )
     assert database.value("select count(*) from perdure.tasks") == count - 1
 
 
@@ -206,7 +208,7 @@ async def test_copy_makes_as_many_tasks_as_there_are_metadata(
     assert commits() == 2
     assert await client.copy("b", []) == 0
 
-    tags, at = ['a "b" \\ {c},d', "é"], datetime(2050, 1, 1, tzinfo=timezone.utc)
+    tags, at = ['a "b" \\ {c},d', "é"], datetime(2050, 1, 1, tzinfo=UTC)
     assert await client.copy("b", [{}, None], queue="q\\", priority=1, tags=tags, run_at=at) == 2
     row = "select distinct metadata, queue, priority, tags, run_at from perdure.tasks"
     assert database.rows(f"{row} where name = 'b'") == [({}, "q\\", 1, tags, at)]

@@ -1,0 +1,161 @@
+"""A connection that is lost: what is repeated, what is unknown, and what never happened."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Iterator
+
+import pytest
+from psycopg.conninfo import make_conninfo
+from tests.integration.client.cutter import Cutter, cutter_before
+from tests.kit.databases import Database
+from tests.kit.logins import new_login
+
+from perdure.client.client import TaskClient
+from perdure.client.sync import SyncTaskClient
+from perdure.declare.kind import Answer, NewTask
+from perdure.errors import DatabaseUnavailable, UnknownOutcome
+
+
+@pytest.fixture
+def cutter(database: Database) -> Iterator[Cutter]:
+    with cutter_before(database.dsn) as made:
+        yield made
+
+
+def tasks(database: Database) -> int:
+    return int(database.value("select count(*) from perdure.tasks"))
+
+
+async def test_an_enqueue_without_a_key_is_unknown_and_not_repeated(
+    database: Database, cutter: Cutter
+) -> None:
+    async with TaskClient(cutter.dsn) as client:
+        cutter.arm(b"enqueue")
+        with pytest.raises(UnknownOutcome, match="may or may not have taken effect"):
+            await client.enqueue("a")
+        assert (cutter.cuts, tasks(database)) == (1, 1)
+        assert (await client.enqueue("a")).answer is Answer.CREATED
+
+        cutter.arm(b"enqueue_many")
+        both = await asyncio.gather(
+            client.enqueue("a"), client.enqueue("a"), return_exceptions=True
+        )
+        assert [type(answer) for answer in both] == [UnknownOutcome, UnknownOutcome]
+        assert both[0] is not both[1]
+        assert tasks(database) == 4
+
+
+async def test_an_enqueue_with_a_key_is_repeated_and_makes_one_task(
+    database: Database, cutter: Cutter
+) -> None:
+    async with TaskClient(cutter.dsn) as client:
+        cutter.arm(b"enqueue")
+        handle = await client.enqueue("a", unique_key="k")
+        cutter.arm(b"enqueue_many")
+        gathered = await asyncio.gather(
+            *(client.enqueue("a", unique_key=f"g{n}") for n in range(5))
+        )
+
+    assert cutter.cuts == 2
+    assert handle.answer is Answer.KEPT
+    assert len({each.id for each in gathered}) == 5
+    assert tasks(database) == 6
+
+
+async def test_a_lost_commit_names_the_transaction_that_can_be_asked_about(
+    database: Database, cutter: Cutter
+) -> None:
+    async with TaskClient(cutter.dsn) as client:
+        for call in (
+            lambda: client.enqueue_many([NewTask("a"), NewTask("b")]),
+            lambda: client.copy("a", [{}, {}]),
+        ):
+            cutter.arm(b"COMMIT")
+            with pytest.raises(UnknownOutcome) as caught:
+                await call()
+            question = re.search(r"`(select pg_xact_status\('\d+'\))`", str(caught.value))
+            assert question is not None
+            assert database.value(question[1]) == "committed"
+    assert tasks(database) == 4
+
+
+async def test_what_is_lost_before_the_commit_is_repeated(
+    database: Database, cutter: Cutter
+) -> None:
+    async with TaskClient(cutter.dsn) as client:
+        cutter.arm(b"enqueue_many", times=2)
+        handles = await client.enqueue_many([NewTask("a"), NewTask("b")])
+
+    assert cutter.cuts == 2
+    assert [handle.answer for handle in handles] == [Answer.CREATED] * 2
+    assert tasks(database) == 2
+
+
+async def test_reads_are_repeated_and_give_up_after_a_while(
+    database: Database, cutter: Cutter
+) -> None:
+    async with TaskClient(cutter.dsn) as client:
+        handle = await client.enqueue("a")
+        cutter.arm(b"task", times=2)
+        assert (await client.get(handle.id)) is not None
+        cutter.arm(b"task", times=3)
+        with pytest.raises(DatabaseUnavailable):
+            await client.get(handle.id)
+
+
+def test_the_synchronous_client_does_the_same(database: Database, cutter: Cutter) -> None:
+    with SyncTaskClient(cutter.dsn) as client:
+        cutter.arm(b"enqueue")
+        with pytest.raises(UnknownOutcome):
+            client.enqueue("a")
+        cutter.arm(b"enqueue")
+        assert client.enqueue("a", unique_key="k").answer is Answer.KEPT
+        cutter.arm(b"COMMIT")
+        with pytest.raises(UnknownOutcome, match="pg_xact_status"):
+            client.enqueue_many([NewTask("a")])
+        cutter.arm(b"COMMIT")
+        with pytest.raises(UnknownOutcome, match="pg_xact_status"):
+            client.copy("a", [{}])
+    assert tasks(database) == 4
+
+
+async def test_connections_that_died_in_the_pool_are_not_noticed(database: Database) -> None:
+    async with TaskClient(database.dsn) as client:
+        await asyncio.gather(*(client.get(n) for n in range(8)))
+        hang_up(database)
+        assert (await client.enqueue("a")).answer is Answer.CREATED
+        assert len(await asyncio.gather(*(client.history(n) for n in range(8)))) == 8
+    with SyncTaskClient(database.dsn) as sync_client:
+        sync_client.get(1)
+        hang_up(database)
+        assert sync_client.enqueue("a").answer is Answer.CREATED
+
+
+async def test_a_server_that_is_not_there_is_unavailable(database: Database) -> None:
+    dsn = make_conninfo(database.dsn, host="127.0.0.1", port=1)
+    client = TaskClient(dsn)
+    with pytest.raises(DatabaseUnavailable):
+        await client.enqueue("a")
+    with pytest.raises(DatabaseUnavailable), SyncTaskClient(dsn):
+        pass
+    await client.close()
+
+
+def hang_up(database: Database) -> None:
+    """End every other session of the database, and wait until they are gone."""
+    database.execute(
+        """
+        select pg_terminate_backend(pid, 10000) from pg_stat_activity
+        where datname = current_database() and pid <> pg_backend_pid()
+        """
+    )
+
+
+def test_nothing_of_a_dsn_is_in_an_error(database: Database) -> None:
+    with new_login(database.dsn) as login:
+        dsn = make_conninfo(database.dsn, user=login, password="s3cret!")
+        with pytest.raises(DatabaseUnavailable) as caught, SyncTaskClient(dsn):
+            pass
+    assert "s3cret" not in str(caught.value)
