@@ -78,7 +78,7 @@ class TaskService:
         if self._client is None:
             from perdure.client.client import TaskClient  # noqa: PLC0415  (a worker needs none)
 
-            self._client = TaskClient(settings=self.settings, registry=self.registry)
+            self._client = TaskClient(settings=self.settings, unique_key_of=self._unique_key_of)
         return self._client
 
     def override(self, command_line: Mapping[str, Any], toml: Path | None = None) -> None:
@@ -104,7 +104,7 @@ class TaskService:
         detach = logs.attach(bus, self.settings.logging.level)
         worker = Worker(
             self.registry, self.settings, database,
-            bus=bus, operation_of=_operation_of, options=options,
+            bus=bus, operation_of=self._operation_of, options=options,
         )  # fmt: skip
         try:
             async with worker:
@@ -135,7 +135,7 @@ class TaskService:
         logs.attach(bus, self.settings.logging.level)
         worker = Worker(
             self.registry, self.settings, database,
-            bus=bus, operation_of=_operation_of, options=options,
+            bus=bus, operation_of=self._operation_of, options=options,
         )  # fmt: skip
         signals = _Signals(worker)
         loop = asyncio.get_running_loop()
@@ -163,6 +163,18 @@ class TaskService:
         worker.problem = None
         worker.reload(news.settings)
         bus.emit(Reloaded(applied=tuple(news.applied), needs_restart=tuple(news.needs_restart)))
+
+    def _unique_key_of(self, task: NewTask[Any, Any]) -> tuple[str, str] | None:
+        """The key that the task's definition derives from its metadata, and its policy."""
+        definition = self.registry.get(task.name)
+        if definition is None or definition.unique_key is None:
+            return None
+        metadata = definition.metadata.load(task.metadata_json())
+        return definition.unique_key.function(metadata), definition.unique_key.policy
+
+    def _operation_of(self, task: NewTask[Any, Any]) -> Operation[Added]:
+        """How a handler's child is enqueued."""
+        return operations.enqueue(entry_of(task, self._unique_key_of))
 
     def _load(self) -> Loaded:
         command_line, toml = self._overrides
@@ -208,11 +220,6 @@ def database_of(settings: Settings) -> Database:
         pool_min_size=persistence.pool_min_size,
         pool_max_size=persistence.pool_max_size,
     )
-
-
-def _operation_of(task: NewTask[Any, Any]) -> Operation[Added]:
-    """How a handler's child is enqueued."""
-    return operations.enqueue(entry_of(task))
 
 
 def _fastest_loop() -> Any:

@@ -242,7 +242,10 @@ class Attempt(FencedRun):
         if ending is None:
             return
         completer, claimed = self.tools.completer, self.claimed
-        completer.forget(claimed.task_id)
+        pending = completer.forget(claimed.task_id)
+        if pending is not None:
+            self.progress = self.progress or pending.progress
+            ending = replace(ending, last_saved=pending.saved)
         plain = (
             isinstance(ending.outcome, Success)
             and ending.problem is None and ending.saved is None and self.progress is None

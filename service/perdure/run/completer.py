@@ -107,14 +107,16 @@ class Completer:
     async def save(self, saving: Saving) -> bool:
         """Save durably; False: the lease is lost. Calls of one moment share a commit."""
         answer: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        self._saves.pop(saving.task_id, None)
+        soon = self._saves.pop(saving.task_id, None)
+        if soon is not None and saving.progress is None:
+            saving = saving._replace(progress=soon.progress)
         self._answers.append((saving, answer))
         self.loop.wake()
         return await answer
 
-    def forget(self, task_id: int) -> None:
-        """A run is over: what it wanted to be saved soon rides its ending, or is of no use."""
-        self._saves.pop(task_id, None)
+    def forget(self, task_id: int) -> Saving | None:
+        """A run is over: what it wanted to be saved soon and was not yet; it rides its ending."""
+        return self._saves.pop(task_id, None)
 
     async def drained(self) -> None:
         """Flush until nothing is left; the caller bounds the time."""
