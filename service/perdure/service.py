@@ -145,7 +145,7 @@ class TaskService:
         await worker.start()
         await worker.stopped()
         await worker.stop()
-        if worker.abandoned or signals.count > 1:
+        if worker.abandoned or not worker.clean or signals.count > 1:
             # Threads and handlers that do not end must not hold the exit.
             _leave(EXIT_OK)
         await database.close()

@@ -149,8 +149,7 @@ class Attempt(FencedRun):
                 ending = await run_isolated(self)
             elif definition.handler.mode == "async":
                 self.context = TaskContext(definition, claimed, metadata, self)
-                call = definition.handler.make()
-                ending = await self._guard(lambda: call(self.context))
+                ending = await self._guard(lambda: definition.handler.make()(self.context))
             else:
                 ending = await self._in_thread(metadata)
         finally:

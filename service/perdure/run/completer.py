@@ -67,9 +67,8 @@ class Completer:
         relieved: Callable[[], None],
     ) -> None:
         self.loop = Loop("completer", self.once, bus=bus, rng=rng)
-        self.counts: Counter[tuple[str, str, str]] = Counter()
-        self.seconds: defaultdict[tuple[str, str, str], float] = defaultdict(float)
-        """Ended tasks and seconds by (name, queue, state) since the statistics were last written."""
+        self._counts: Counter[tuple[str, str, str]] = Counter()
+        self._seconds: defaultdict[tuple[str, str, str], float] = defaultdict(float)
         self._database = database
         self._worker_id = worker_id
         self._holdings = holdings
@@ -304,10 +303,16 @@ class Completer:
             self._holdings.gave(handed.settling.lease)
             handed.settled(handed.settling.move if fate == "own" else None)
 
+    def take_counts(self) -> dict[tuple[str, str, str], tuple[int, float]]:
+        """What has ended since the last call: how many, and seconds, by (name, queue, state)."""
+        counts, seconds = self._counts, self._seconds
+        self._counts, self._seconds = Counter(), defaultdict(float)
+        return {key: (count, seconds[key]) for key, count in counts.items()}
+
     def tally(self, name: str, queue_name: str, state: str, seconds: float) -> None:
         """Count an ended task for the statistics."""
-        self.counts[name, queue_name, state] += 1
-        self.seconds[name, queue_name, state] += seconds
+        self._counts[name, queue_name, state] += 1
+        self._seconds[name, queue_name, state] += seconds
 
     def _lost(self, task_id: int, name: str, attempt: int) -> None:
         if self._bus.heard("task.lost"):

@@ -81,6 +81,8 @@ class Enqueuer:
         """Whether wake-ups are heard: then an idle enqueuer polls rarely."""
         self.paused: Mapping[str, bool] = {}
         """Queues that are paused; set it with `pause`."""
+        self.low = 0
+        """With this many in the buffer, or fewer, it should be woken."""
         self.empty_since: float | None = None
         """When a sweep last found nothing while nothing was here; None: there was something."""
         self._database = database
@@ -148,8 +150,8 @@ class Enqueuer:
                 await asyncio.sleep(0.05)
 
     async def close(self) -> None:
-        """Stop and close the connection."""
-        await self.loop.stop()
+        """Stop, in the middle of a turn if need be, and close the connection."""
+        await self.loop.cancel()
         if self._session is not None:
             await self._session.close()
 
@@ -235,7 +237,8 @@ class Enqueuer:
             return 0
         target = idle + ahead
         missing = target - len(self.buffer)
-        if len(self.buffer) * 2 > target:
+        self.low = target // 2
+        if len(self.buffer) > self.low:
             return 0
         return max(0, min(missing, tuning.batch_size))
 

@@ -97,6 +97,8 @@ class Worker:
         """Shown by `perdure workers`: what is wrong with this process, such as a refused reload."""
         self.abandoned = 0
         """Runs that had not ended when the worker was given up."""
+        self.clean = True
+        """Whether everything was let go of; False: a thread or a statement still hangs."""
         self.id = 0
         self._registry = registry
         self._database = database
@@ -113,6 +115,7 @@ class Worker:
         self._rated = (time.monotonic(), 0)
         self._lease_is_over = False
         self._stopping = False
+        self._counted: Mapping[tuple[str, str, str], tuple[int, float]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._wire()
 
@@ -236,9 +239,13 @@ class Worker:
         await self._abandon()
         for task in self._tasks:
             task.cancel()
-        await asyncio.to_thread(self._beat.stop)
-        await self._enqueuer.close()
-        await self._completer.close()
+        self._count()
+        self.clean = False
+        async with _bounded(max(LAST_RELEASE_SECONDS, began + grace - time.monotonic())):
+            await asyncio.to_thread(self._beat.stop)
+            await self._enqueuer.close()
+            await self._completer.close()
+            self.clean = True
         self._threads.close()
         self._bus.emit(
             WorkerStopped(
@@ -271,7 +278,7 @@ class Worker:
         most = self.options.tasks_most
         if most is not None and self._ended >= most:
             self.ask_to_stop("recycle")
-        if len(self._enqueuer.buffer) * 2 <= self._slots.busy or not self._enqueuer.buffer:
+        if len(self._enqueuer.buffer) <= self._enqueuer.low:
             self._enqueuer.loop.wake()
 
     def _relieved(self) -> None:
@@ -350,11 +357,14 @@ class Worker:
         return list(self._holdings.running), self._holdings.leases(), self.problem
 
     def _counts(self) -> Mapping[tuple[str, str, str], tuple[int, float]]:
-        """What has ended since the last call; called in the beat's thread."""
-        counts, self._completer.counts = self._completer.counts, type(self._completer.counts)()
-        return {
-            key: (count, self._completer.seconds.pop(key, 0.0)) for key, count in counts.items()
-        }
+        """What has ended since the last call, as the event loop has put it ready; beat's thread."""
+        ready, self._counted = self._counted, {}
+        return ready
+
+    def _count(self) -> None:
+        """Put ready what has ended, unless the last is still there."""
+        if not self._counted:
+            self._counted = self._completer.take_counts()
 
     def _on_loop(self, function: Callable[[Unpack[Ts]], object]) -> Callable[[Unpack[Ts]], None]:
         """A callback for the beat's thread that runs `function` on the event loop."""
@@ -370,6 +380,7 @@ class Worker:
         self.id = self._beat.worker_id
         self._lease_is_over = False
         self._holdings.clock_offset = beat.at - at
+        self._count()
         self._enqueuer.lanes_changed(beat.lanes)
         if beat.paused != self._paused:
             self._pause(beat.paused)

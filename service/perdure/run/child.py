@@ -1,0 +1,375 @@
+"""A handler in a child process that can be killed: what runs inside (`-m perdure.run.child`).
+
+One handler at a time, a plain one in the main thread, an async one on a loop of its own. A thread
+reads the pipe; when that ends, the worker is gone, and this process ends at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import importlib
+import itertools
+import json
+import os
+import resource
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from contextlib import suppress
+from operator import attrgetter
+from queue import SimpleQueue
+from typing import Any, Protocol, cast
+
+from perdure import errors
+from perdure.declare.context import TaskContext
+from perdure.declare.definition import TaskDefinition, outcome_of
+from perdure.declare.registry import Registry
+from perdure.declare.state import LeftBehind
+from perdure.declare.sync_context import SyncTaskContext
+from perdure.errors import (
+    ConfigurationError,
+    DatabaseError,
+    InvalidPayload,
+    LeaseLost,
+    PerdureError,
+    TaskStopped,
+    UnencodableValue,
+)
+from perdure.run import logs, report
+from perdure.run.child_port import AsyncPort, OperationOf, SyncPort
+from perdure.run.events import run_fields
+from perdure.run.pipe import (
+    HEADER,
+    Message,
+    claimed_of,
+    outcome_document,
+    packed,
+)
+from perdure.settings import Settings, masker
+from perdure.store.database import Database
+from perdure.tasks.codec import error_record
+
+EXIT_ORPHAN = 70
+"""The worker is gone."""
+EXIT_BROKEN = 71
+"""Nothing sensible can be sent any more, because a message was broken off in the middle."""
+PR_SET_PDEATHSIG = 1
+
+
+class Application(Protocol):
+    """What is needed of the service; a TaskService is one."""
+
+    @property
+    def registry(self) -> Registry:
+        """Its tasks."""
+
+    @property
+    def settings(self) -> Settings:
+        """Its settings."""
+
+    def override(self, command_line: Message) -> None:
+        """Let these values win over all others."""
+
+    def database(self) -> Database:
+        """A database as the settings say."""
+
+
+class Pipe:
+    """The child's end of the pipe: one thread reads it, every thread may write."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self.runs: SimpleQueue[Message] = SimpleQueue()
+        self.on_stop: Callable[[str], object] | None = None
+        self._connection = connection
+        self._ids = itertools.count()
+        self._answers: dict[int, Future[Message]] = {}
+        self._lock = threading.Lock()
+        self._intact = True
+        self._running = False
+
+    def ask(self, what: str, **body: object) -> Any:
+        """Have the worker do something, and wait for its answer.
+
+        Raises:
+            LeaseLost: the run has ended; or the task has another holder.
+            PerdureError: whatever it has met with.
+        """
+        answer: Future[Message] = Future()
+        with self._lock:
+            if not self._running:
+                raise LeaseLost("the run has ended: nothing can be written for it any more")
+            number = next(self._ids)
+            self._answers[number] = answer
+            self._write({"what": what, "id": number, **body})
+        reply = answer.result()
+        if "error" in reply:
+            raise _error(reply["error"], reply["text"])
+        return reply["value"]
+
+    def begin(self, on_stop: Callable[[str], object]) -> None:
+        """Say that the handler is called now; from here on it can be asked to stop."""
+        with self._lock:
+            self.on_stop = on_stop
+            self._running = True
+            self._write({"what": "begun"})
+
+    def end(self, message: Message) -> None:
+        """Say how the run has ended; what it has left running can say nothing after this."""
+        with self._lock:
+            self.on_stop = None
+            self._running = False
+            if not self._intact:
+                os._exit(EXIT_BROKEN)
+            self._write(message)
+
+    def listen(self) -> None:
+        """Read until the worker is gone, and end with it."""
+        with suppress(BaseException):
+            while (message := self._read()) is not None:
+                match message["what"]:
+                    case "run":
+                        self.runs.put(message)
+                    case "stop":
+                        if (on_stop := self.on_stop) is not None:
+                            on_stop(message["reason"])
+                    case _:
+                        self._answers.pop(message["id"]).set_result(message)
+        os._exit(EXIT_ORPHAN)
+
+    def _write(self, message: Message) -> None:
+        data = packed(message)
+        # A signal may break off in the middle: then nothing that followed could be understood.
+        self._intact = False
+        self._connection.sendall(data)
+        self._intact = True
+
+    def _read(self) -> Message | None:
+        header = self._exactly(HEADER.size)
+        body = header and self._exactly(HEADER.unpack(header)[0])
+        return json.loads(body) if body else None
+
+    def _exactly(self, size: int) -> bytes | None:
+        data = bytearray()
+        while len(data) < size:
+            part = self._connection.recv(min(size - len(data), 2**20))
+            if not part:
+                return None
+            data += part
+        return bytes(data)
+
+
+class Stage:
+    """One run: all that its handler needs, and what it leaves behind."""
+
+    def __init__(self, pipe: Pipe, message: Message) -> None:
+        sys.path[:] = message["path"]
+        service = _service(message["application"])
+        service.override(message["settings"])
+        self.settings = service.settings
+        logs.configure(self.settings.logging, hide=masker(self.settings))
+        _limit_memory(self.settings.execution.child_memory_mb)
+        self._pipe = pipe
+        self._claimed = claimed_of(message["claimed"])
+        self.definition: TaskDefinition = service.registry[self._claimed.name]
+        self._metadata = self.definition.metadata.load(self._claimed.metadata)
+        self._database = service.database()
+        self._operation_of = cast("OperationOf", _named(message["operation_of"]))
+        run_fields.set(
+            {
+                "task_id": self._claimed.task_id,
+                "name": self._claimed.name,
+                "attempt": self._claimed.attempt + 1,
+            }
+        )
+
+    def run(self) -> Message:
+        """Call the handler; what the worker is told at its end."""
+        if self.definition.handler.mode == "async":
+            return asyncio.run(self._on_loop())
+        return self._in_main_thread()
+
+    def _in_main_thread(self) -> Message:
+        """A plain handler; SIGTERM breaks it off wherever it is."""
+        port = SyncPort(self._pipe.ask, self._database, self._operation_of)
+        context = SyncTaskContext(self.definition, self._claimed, self._metadata, port)
+        inside, broken = True, False
+
+        def break_off(*_: object) -> None:
+            nonlocal broken
+            if inside and not broken:
+                broken = True
+                raise TaskStopped("the run was broken off: it did not stop in time")
+
+        exception: BaseException | None = None
+        value: object = None
+        signal.signal(signal.SIGTERM, break_off)
+        try:
+            self._pipe.begin(context.stop.ask)
+            value = self.definition.handler.make()(context)
+        except BaseException as error:  # noqa: BLE001  (whatever a handler raises is its ending)
+            exception = error
+        finally:
+            inside = False
+        end = self._end(context, exception, value)
+        self._database.close_sync()
+        # It was torn out of any line of its code: only what it has saved itself is whole.
+        return end | {"saved": None} if broken and exception is not None else end
+
+    async def _on_loop(self) -> Message:
+        """An async handler; SIGTERM throws CancelledError into it."""
+        port = AsyncPort(self._pipe.ask, self._database, self._operation_of)
+        context = TaskContext(self.definition, self._claimed, self._metadata, port)
+        loop, task = asyncio.get_running_loop(), asyncio.current_task()
+        inside = True
+
+        def break_off() -> None:
+            if inside and task is not None:
+                task.cancel()
+
+        def on_stop(reason: str) -> None:
+            loop.call_soon_threadsafe(context.stop.ask, reason)
+
+        exception: BaseException | None = None
+        value: object = None
+        loop.add_signal_handler(signal.SIGTERM, break_off)
+        try:
+            self._pipe.begin(on_stop)
+            value = await self.definition.handler.make()(context)
+        except BaseException as error:  # noqa: BLE001  (whatever a handler raises is its ending)
+            exception = error
+        finally:
+            inside = False
+            while task is not None and task.cancelling():
+                task.uncancel()
+        end = self._end(context, exception, value)
+        await self._database.close()
+        return end
+
+    def _end(
+        self,
+        context: TaskContext[Any, Any] | SyncTaskContext[Any, Any],
+        exception: BaseException | None,
+        value: object,
+    ) -> Message:
+        """The message about a handler that has returned `value`, or raised."""
+        # From here on there is nothing to break off: what is said is about to be true.
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        left = LeftBehind(None, self._claimed.explicit, None)
+        try:
+            left = context.left_behind()
+        except Exception as error:  # noqa: BLE001  (the last saved one holds)
+            if exception is None:
+                exception = error
+        end = ENDING | {"explicit": left.explicit, "saved": left.saved and list(left.saved)}
+        if exception is not None:
+            return end | _described(exception, self.definition, self.settings)
+        outcome = outcome_of(value)
+        if left.completed is not None:
+            context.warn_if_ignored(outcome)
+        result, error_text, problem = report.encoded(
+            self.definition, outcome, self.settings.limits.result_bytes
+        )
+        return end | {
+            "well": True,
+            "outcome": outcome_document(outcome),
+            "result": result,
+            "error": error_text,
+            "problem": problem,
+            "completed": left.completed is not None and left.completed.certain,
+        }
+
+
+ENDING: Message = {
+    "what": "end", "well": False, "completed": False, "interrupted": False, "gives_up": False,
+    "explicit": False,
+} | dict.fromkeys(("outcome", "saved", "result", "error", "problem"))  # fmt: skip
+ENDING |= dict.fromkeys(("type", "message", "traceback"))
+
+
+def main() -> None:
+    """Run what the worker sends until it is gone. Arguments: the pipe's number, the worker's id."""
+    number, parent = map(int, sys.argv[1:])
+    os.set_inheritable(number, False)
+    _die_with(parent)
+    pipe = Pipe(socket.socket(fileno=number))
+    threading.Thread(target=pipe.listen, name="perdure pipe", daemon=True).start()
+    while True:
+        message = pipe.runs.get()
+        try:
+            stage = Stage(pipe, message)
+        except BaseException as error:  # noqa: BLE001  (imports run the user's code)
+            pipe.end(ENDING | _described(error))
+            continue
+        end = stage.run()
+        del stage
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(Exception):
+                stream.flush()
+        pipe.end(end)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _described(
+    error: BaseException,
+    definition: TaskDefinition | None = None,
+    settings: Settings | None = None,
+) -> Message:
+    """An exception as data: its class stays here."""
+    most = (settings or Settings()).limits.error_bytes
+    record = json.loads(error_record("failure", exception=error, error_bytes_max=most))
+    return {
+        "type": record["type"],
+        "message": record["message"],
+        "traceback": record["traceback"],
+        "interrupted": isinstance(error, asyncio.CancelledError | TaskStopped),
+        "gives_up": definition is not None and definition.retry.gives_up(type(error)),
+    }
+
+
+def _error(name: str, text: str) -> PerdureError:
+    """What the worker has met with, as it would be raised there."""
+    found = getattr(errors, name, None)
+    if isinstance(found, type) and issubclass(found, PerdureError):
+        return found(text)
+    return DatabaseError(text)
+
+
+def _service(name: str) -> Application:
+    """The service that `module:attribute` names.
+
+    Raises:
+        ConfigurationError: it is none.
+    """
+    found = _named(name)
+    if not isinstance(getattr(found, "registry", None), Registry):
+        raise ConfigurationError(f"{name} is a {type(found).__name__}, not a TaskService")
+    return cast("Application", found)
+
+
+def _named(name: str) -> object:
+    """What `module:attribute` names; the worker says it, never the database."""
+    module, _, attribute = name.partition(":")
+    return attrgetter(attribute)(importlib.import_module(module))
+
+
+def _limit_memory(megabytes: int | None) -> None:
+    """Bound the address space; the hard limit stays, so that the next run may have another."""
+    _, hard = resource.getrlimit(resource.RLIMIT_AS)
+    soft = resource.RLIM_INFINITY if megabytes is None else megabytes * 2**20
+    resource.setrlimit(resource.RLIMIT_AS, (soft if hard < 0 else min(soft, hard), hard))
+
+
+def _die_with(parent: int) -> None:
+    """Have the kernel kill this process when its worker dies, even in the midst of C code."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(EXIT_ORPHAN)
+
+
+if __name__ == "__main__":
+    main()

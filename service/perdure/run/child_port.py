@@ -1,0 +1,140 @@
+"""The abilities of a run in a child process: the worker writes; transactions are the child's own."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+
+from perdure.declare.kind import Answer, Enqueued, NewTask
+from perdure.store import binding
+from perdure.store.database import Database, translated
+from perdure.store.operations import Added, Operation
+from perdure.tasks.places import Saved
+from perdure.tasks.policies import RetryDefaults
+
+if TYPE_CHECKING:
+    import psycopg
+
+    from perdure.declare.kind import CallersConnection
+
+OperationOf: TypeAlias = Callable[[NewTask[Any, Any]], Operation[Added]]
+
+
+class Ask(Protocol):
+    """Has the worker do something, and waits for its answer."""
+
+    def __call__(self, what: str, **body: object) -> Any:
+        """Errors that the worker met with are raised here."""
+
+
+class _Port:
+    """What takes no connection of the child's own."""
+
+    def __init__(self, ask: Ask, database: Database, operation_of: OperationOf) -> None:
+        self._ask = ask
+        self._database = database
+        self._operation_of = operation_of
+
+    @property
+    def retry_defaults(self) -> RetryDefaults:
+        """As RunPort."""
+        count, retries, delays = self._ask("retry_defaults")
+        return RetryDefaults(
+            max_retry_count=count,
+            scheduler_retry_count=retries,
+            scheduler_retry_delays=None if delays is None else tuple(delays),
+        )
+
+    def save_soon(self, saved: Saved) -> None:
+        """As RunPort."""
+        self._ask("save_soon", saved=list(saved))
+
+    def report(self, progress: str) -> None:
+        """As RunPort."""
+        self._ask("report", progress=progress)
+
+
+class SyncPort(_Port):
+    """For plain handlers, as SyncRunPort says."""
+
+    def save(self, saved: Saved, explicit: bool) -> None:
+        """As RunPort."""
+        self._ask("save", saved=list(saved), explicit=explicit)
+
+    @contextmanager
+    def transaction(self) -> Iterator[psycopg.Connection[Any]]:
+        """As RunPort."""
+        fence = self._ask("fence")
+        with translated():
+            pool = self._database.sync_pool()
+        with pool.connection() as connection, connection.transaction():
+            self._run_on(connection, "fence", fence)
+            yield connection
+
+    def save_on(self, on: CallersConnection, saved: Saved) -> None:
+        """As RunPort."""
+        self._run_on(on, "checkpoint", self._ask("checkpoint", saved=list(saved)))
+
+    def complete_on(self, on: CallersConnection, result: str, saved: Saved) -> None:
+        """As RunPort."""
+        self._run_on(on, "complete", self._ask("complete", result=result, saved=list(saved)))
+
+    def enqueue(self, task: NewTask[Any, Any], on: CallersConnection | None) -> Enqueued:
+        """As RunPort."""
+        if on is None:
+            with self._database.sync_connection() as connection, connection.transaction():
+                return self.enqueue(task, connection)
+        operation = self._operation_of(task)
+        self._run_on(on, "fence", self._ask("fence"))
+        rows = binding.execute_sync(on, self._database, operation.statement, operation.params)
+        task_id, answer = operation.read(rows)
+        return Enqueued(task_id, Answer(answer))
+
+    def _run_on(self, on: object, name: str, params: dict[str, object]) -> None:
+        binding.execute_sync(on, self._database, name, params)
+
+
+class AsyncPort(_Port):
+    """For async handlers, as RunPort says; what waits for the worker does so in a thread."""
+
+    async def save(self, saved: Saved, explicit: bool) -> None:
+        """As RunPort."""
+        await self._wait("save", saved=list(saved), explicit=explicit)
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[psycopg.AsyncConnection[Any]]:
+        """As RunPort."""
+        fence = await self._wait("fence")
+        with translated():
+            pool = await self._database.pool()
+        async with pool.connection() as connection, connection.transaction():
+            await self._run_on(connection, "fence", fence)
+            yield connection
+
+    async def save_on(self, on: CallersConnection, saved: Saved) -> None:
+        """As RunPort."""
+        await self._run_on(on, "checkpoint", await self._wait("checkpoint", saved=list(saved)))
+
+    async def complete_on(self, on: CallersConnection, result: str, saved: Saved) -> None:
+        """As RunPort."""
+        params = await self._wait("complete", result=result, saved=list(saved))
+        await self._run_on(on, "complete", params)
+
+    async def enqueue(self, task: NewTask[Any, Any], on: CallersConnection | None) -> Enqueued:
+        """As RunPort."""
+        if on is None:
+            async with self._database.connection() as connection, connection.transaction():
+                return await self.enqueue(task, connection)
+        operation = self._operation_of(task)
+        await self._run_on(on, "fence", await self._wait("fence"))
+        rows = await binding.execute(on, self._database, operation.statement, operation.params)
+        task_id, answer = operation.read(rows)
+        return Enqueued(task_id, Answer(answer))
+
+    async def _wait(self, what: str, **body: object) -> Any:
+        return await asyncio.to_thread(self._ask, what, **body)
+
+    async def _run_on(self, on: object, name: str, params: dict[str, object]) -> None:
+        await binding.execute(on, self._database, name, params)
