@@ -19,6 +19,9 @@ create function perdure.entry_problem(entry jsonb) returns text
         where allowed.kind is null
             or jsonb_typeof(member.value) not in (allowed.kind, 'null')
             or member.key in ('priority', 'max_retries') and (member.value)::text !~ '^-?[0-9]{1,9}$' and member.value <> 'null'
+            or member.key = 'delay' and (member.value)::text !~ '^-?[0-9]{1,10}([.][0-9]+)?$' and member.value <> 'null'
+            or member.key = 'retry_delays' and (member.value)::text !~ '^\[(-?[0-9]{1,9}([.][0-9]+)?(, |\]$))*$' and member.value not in ('null', '[]')
+            or member.key in ('tags', 'requires') and jsonb_path_exists(member.value, 'strict $[*] ? (@.type() != "string")', silent => true)
             or member.key = 'run_at' and (member.value #>> '{}') !~ '^[0-9]{4,5}-[01][0-9]-[0-3][0-9]([T ][0-2][0-9]:[0-5][0-9](:[0-5][0-9]([.][0-9]+)?)?(Z|[+-][0-9]{2}(:?[0-9]{2})?)?)?$'
         order by member.key limit 1)
     end

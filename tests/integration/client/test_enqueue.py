@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
+import psycopg
 import pytest
 from tests.integration.client.conftest import IMPORT, Checkpoint, Request
 from tests.kit.databases import Database
@@ -274,3 +275,32 @@ async def test_the_rule_of_a_registry_gives_the_key(database: Database) -> None:
 
     assert (second.id, second.answer) == (first.id, Answer.KEPT)
     assert other.answer is Answer.CREATED
+
+
+@pytest.mark.parametrize(
+    ("member", "value"),
+    [
+        ("delay", "1e300"), ("delay", "1e400"), ("delay", '"5m"'), ("delay", "-1"),
+        ("retry_delays", '["a"]'), ("retry_delays", "[1e400]"), ("retry_delays", "[null]"),
+        ("retry_delays", "[[1]]"), ("retry_delays", "[]"), ("retry_delays", "[-1]"),
+        ("tags", "[1]"), ("tags", '[["a"], "b"]'), ("tags", "[null]"), ("requires", "[{}]"),
+        ("priority", "1.5"), ("max_retries", "-2"), ("headers", "[]"), ("nothing", "1"),
+    ],
+)  # fmt: skip
+def test_a_wrong_member_of_a_document_is_named_with_its_position(
+    database: Database, member: str, value: str
+) -> None:
+    document = f'[{{"name": "a"}}, {{"name": "a", "{member}": {value}}}]'
+    with pytest.raises(psycopg.Error, match=f"entry 1: {member}") as caught:
+        database.execute("select * from perdure.enqueue_many(%s::jsonb)", [document])
+    assert caught.value.sqlstate == "PD004"
+
+
+@pytest.mark.parametrize(
+    "members",
+    ['"delay": 0.5', '"delay": 1e2', '"retry_delays": [1, 2.5, 0]', '"tags": []', '"tags": ["a"]',
+     '"delay": null, "tags": null, "retry_delays": null, "requires": ["x", "y"]'],
+)  # fmt: skip
+def test_right_members_of_a_document_are_taken(database: Database, members: str) -> None:
+    document = f'[{{"name": "a", {members}}}]'
+    assert database.execute("select * from perdure.enqueue_many(%s::jsonb)", [document]) == 1

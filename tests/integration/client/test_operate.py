@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, assert_type
 
 import pytest
 from tests.integration.client.conftest import IMPORT, End, Problem, Report, Request
@@ -37,7 +37,8 @@ async def test_a_result_comes_typed_and_a_timeout_changes_nothing(
 
     waiting = asyncio.ensure_future(handle.result(timeout=20))
     end(handle.id, result={"rows": 7})
-    assert await waiting == Report(rows=7)
+    report = assert_type(await waiting, Report)
+    assert report == Report(rows=7)
     assert await client.result(handle.id) == {"rows": 7}
 
 
