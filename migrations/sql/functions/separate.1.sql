@@ -6,7 +6,7 @@ create function perdure.separate(lease uuid, task bigint, own uuid) returns uuid
     language plpgsql security definer set search_path = pg_catalog, perdure, pg_temp as $$
 #variable_conflict use_column
 declare
-    held record;
+    held perdure.leases;
 begin
     if exists (select from perdure.leases as l where l.id = separate.own and separate.task = any (l.task_ids)) then
         return own;
@@ -14,10 +14,10 @@ begin
     perform from perdure.workers as w
     where w.id = (select l.worker_id from perdure.leases as l where l.id = separate.lease) for key share;
     if found then
-        select l.worker_id, l.task_ids, l.claimed_at into held
+        select l.id, l.worker_id, l.task_ids, l.claimed_at into held
         from perdure.leases as l where l.id = separate.lease for no key update;
     end if;
-    if held is null or not (task = any (held.task_ids)) then
+    if held.id is null or not (task = any (held.task_ids)) then
         raise exception using errcode = 'PD001', message = 'the lease no longer holds task ' || task,
             hint = 'another worker has the task now: stop';
     elsif cardinality(held.task_ids) = 1 then
