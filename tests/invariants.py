@@ -177,7 +177,7 @@ AT_THE_END = (
         """
         select p.task_id, p.failures from perdure.progress as p
         left join perdure.outcomes as o on o.task_id = p.task_id
-        where p.failures > coalesce((o.state = 'failed')::integer, 0) + (
+        where p.failures > coalesce((o.state <> 'completed')::integer, 0) + (
             select count(*) from perdure.attempts as a
             where a.task_id = p.task_id and a.kind = 'failure')
         """,

@@ -54,7 +54,8 @@ class Running:
             row = await self.task(task_id)
             return row if row["state"] in states else None
 
-        return await self.until(asked, timeout=timeout)
+        row: dict[str, Any] = await self.until(asked, timeout=timeout)
+        return row
 
     async def ended(self, task_id: int, timeout: float = 20) -> dict[str, Any]:
         """Wait until the task has ended; its row then."""

@@ -4,11 +4,10 @@ create function perdure.finish_run(task bigint, worker bigint, move jsonb) retur
     language plpgsql set search_path = pg_catalog, perdure, pg_temp as $$
 declare
     goal jsonb := move -> 'to';
+    last integer := coalesce((move ->> 'attempt')::integer, (select p.attempt from perdure.progress as p where p.task_id = task), 0);
 begin
     insert into perdure.outcomes (task_id, attempt, state, kind, started_at, cancel_requested_at, worker_id, result, error)
-    select task,
-        coalesce((move ->> 'attempt')::integer, (select p.attempt from perdure.progress as p where p.task_id = task), 0),
-        goal ->> 'state', goal ->> 'kind',
+    select task, last, goal ->> 'state', goal ->> 'kind',
         to_timestamp((move ->> 'started_at')::double precision),
         (select min(m.posted_at) from perdure.mail as m where m.task_id = task and m.kind in ('cancel', 'replaced')),
         worker, nullif(goal -> 'result', 'null'), nullif(goal -> 'error', 'null');
@@ -21,7 +20,7 @@ begin
         left join perdure.progress as p on p.task_id = t.id
         cross join lateral (select jsonb_build_object(
             'task_id', t.id, 'name', t.name, 'metadata', t.metadata, 'error', goal -> 'error',
-            'failures', coalesce(p.failures, 0), 'attempt', (move ->> 'attempt')::integer) as whole) as m
+            'failures', coalesce(p.failures, 0), 'attempt', last) as whole) as m
         where t.id = task;
     end if;
     perform perdure.forget_mail(task);

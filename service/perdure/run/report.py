@@ -76,7 +76,8 @@ def settled(run: FencedRun, move: Move | None) -> None:
         return
     bus = run.tools.bus
     about: dict[str, Any] = {
-        "task_id": run.claimed.task_id, "name": run.claimed.name, "attempt": run.attempt,
+        "task_id": run.claimed.task_id, "name": run.claimed.name,
+        "attempt": run.claimed.attempt if move.attempt is None else move.attempt,
     }  # fmt: skip
     match move.to:
         case Ended(state="completed"):

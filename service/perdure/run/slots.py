@@ -1,4 +1,4 @@
-"""Long-lived slots on the loop; threads for sync handlers: a slot stays taken until its thread ends."""
+"""Long-lived slots on the loop; threads for sync handlers: each keeps its slot until it ends."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 import contextvars
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from perdure.tasks.places import Claimed
 
@@ -82,24 +82,41 @@ class Threads:
         self._executor: ThreadPoolExecutor | None = None
 
     async def run(self, function: Callable[[], T]) -> T:
-        """Call `function` in a thread, with this run's context variables; the thread is awaited
-        even if the awaiting task is cancelled, because it cannot be killed."""
+        """Call `function` in a thread, with this run's context variables.
+
+        The thread is awaited even if the awaiting task is cancelled, because it cannot be killed.
+        """
         if self._executor is None:
             self._executor = ThreadPoolExecutor(self._most(), thread_name_prefix="perdure handler")
         context = contextvars.copy_context()
         loop = asyncio.get_running_loop()
-        future = loop.run_in_executor(self._executor, context.run, function)
+        future = loop.run_in_executor(self._executor, context.run, _caught, function)
         while True:
             try:
-                return await asyncio.shield(future)
+                value, error = await asyncio.shield(future)
+                break
             except asyncio.CancelledError:
                 if future.cancelled():
                     raise
                 task = asyncio.current_task()
                 if task is not None:
                     task.uncancel()
+        if error is not None:
+            raise error
+        return cast("T", value)
 
     def close(self) -> None:
         """Let go of the threads without waiting: one that does not end must not hold the exit."""
         if self._executor is not None:
             self._executor.shutdown(wait=False, cancel_futures=True)
+
+
+def _caught(function: Callable[[], T]) -> tuple[T | None, BaseException | None]:
+    """What it returns or raises, as a value.
+
+    A future cannot carry a CancelledError that is not its own, nor a StopIteration.
+    """
+    try:
+        return function(), None
+    except BaseException as error:  # noqa: BLE001  (it is raised again where it is awaited)
+        return None, error
