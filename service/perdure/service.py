@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from perdure.client.opening import open_database
 from perdure.client.requests import entry_of
 from perdure.declare.builder import Declared, ServiceBuilder
 from perdure.declare.kind import NewTask
@@ -20,7 +21,7 @@ from perdure.run import logs
 from perdure.run.events import Bus, Reloaded, ReloadRefused
 from perdure.run.supervisor import EXIT_RECYCLE
 from perdure.run.worker import Options, Worker
-from perdure.settings import Loaded, Settings, connection_parameters, load, masker, reload
+from perdure.settings import Loaded, Settings, load, masker, reload
 from perdure.store import operations
 from perdure.store.database import Database
 from perdure.store.operations import Added, Operation
@@ -92,7 +93,7 @@ class TaskService:
         Raises:
             ConfigurationError: there is no DSN, or a setting is wrong.
         """
-        return database_of(self.settings)
+        return open_database(settings=self.settings)
 
     @asynccontextmanager
     async def worker(self, options: Options | None = None) -> AsyncIterator[Worker]:
@@ -198,28 +199,6 @@ class _Signals:
     async def _end_now(self) -> None:
         await self._worker.abandon_now()
         _leave(EXIT_SECOND_SIGNAL)
-
-
-def database_of(settings: Settings) -> Database:
-    """A database as the settings say.
-
-    Raises:
-        ConfigurationError: no DSN is given.
-    """
-    if settings.dsn is None:
-        raise ConfigurationError(
-            "no database: set PERDURE_DSN (or DATABASE_URL, or PGHOST and its kind), "
-            "dsn in perdure.toml, or configure_persistence(dsn=...)"
-        )
-    persistence = settings.persistence
-    return Database(
-        connection_parameters(settings),
-        persistence.schema_name,
-        statement_seconds=persistence.statement_timeout.total_seconds(),
-        prepare=False if persistence.prepared_statements == "off" else None,
-        pool_min_size=persistence.pool_min_size,
-        pool_max_size=persistence.pool_max_size,
-    )
 
 
 def _fastest_loop() -> Any:

@@ -28,7 +28,10 @@ def open_database(
     elif dsn is not None:
         settings = Settings.model_validate({**dict(settings), "dsn": dsn})
     if settings.dsn is None:
-        raise ConfigurationError("no database is named: give a dsn, or set PERDURE_DSN")
+        raise ConfigurationError(
+            "no database is named: set PERDURE_DSN (or DATABASE_URL, or PGHOST and its kind), "
+            "dsn in perdure.toml, or give a dsn in the program"
+        )
     persistence = settings.persistence
     return Database(
         connection_parameters(settings),

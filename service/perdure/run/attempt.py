@@ -18,6 +18,7 @@ from perdure.declare.state import LeftBehind
 from perdure.declare.sync_context import SyncTaskContext
 from perdure.errors import InvalidPayload, NewerCheckpoint, TaskStopped, UnencodableValue
 from perdure.run import report
+from perdure.run.child_run import ChildRun
 from perdure.run.completer import Ended, Handed
 from perdure.run.events import TaskStarted, run_fields
 from perdure.run.port import FencedRun, ThreadPort, Tools
@@ -36,7 +37,7 @@ HELD_MAIL = Mail(id=0, kind="cancel")
 class Attempt(FencedRun):
     """One run of one task."""
 
-    __slots__ = ("_abandoned", "_breaking", "_hard", "_task", "_timers", "_working", "ask_child",
+    __slots__ = ("_abandoned", "_breaking", "_child", "_hard", "_task", "_timers", "_working",
                  "asked_at", "context", "definition", "reason")  # fmt: skip
 
     def __init__(self, claimed: Claimed, tools: Tools) -> None:
@@ -46,8 +47,7 @@ class Attempt(FencedRun):
         self.reason: str | None = None
         """Why it has been asked to stop; None: it has not."""
         self.asked_at: float | None = None
-        self.ask_child: Callable[[str], None] | None = None
-        """Passes a request to stop on to the child process that runs the handler."""
+        self._child: ChildRun | None = None
         self._task: asyncio.Task[Any] | None = None
         self._timers: list[asyncio.TimerHandle] = []
         self._working = False
@@ -144,9 +144,7 @@ class Attempt(FencedRun):
         self._set_timers()
         try:
             if isolated:
-                from perdure.run.child import run_isolated  # noqa: PLC0415  (few tasks need it)
-
-                ending = await run_isolated(self)
+                ending = await self._in_child()
             elif definition.handler.mode == "async":
                 self.context = TaskContext(definition, claimed, metadata, self)
                 ending = await self._guard(lambda: definition.handler.make()(self.context))
@@ -158,6 +156,14 @@ class Attempt(FencedRun):
             running.pop(claimed.task_id, None)
         if not self._abandoned:
             self._end(ending)
+
+    async def _in_child(self) -> Ending | None:
+        self._child = ChildRun(self)
+        ending = await self._child.run()
+        if ending is None:
+            self._completed()
+            return None
+        return replace(ending, stop_reason=self.reason, hard_timeout=self._hard)
 
     async def _in_thread(self, metadata: Any) -> Ending | None:
         context = SyncTaskContext(
@@ -219,8 +225,7 @@ class Attempt(FencedRun):
         if left.completed is not None:
             self.context.warn_if_ignored(outcome)
             if left.completed.certain:
-                self.tools.holdings.gave(self.lease)
-                report.completed(self)
+                self._completed()
                 return None
         result, typed, problem = report.encoded(
             self.definition, outcome, self.tools.settings().limits.result_bytes
@@ -235,6 +240,11 @@ class Attempt(FencedRun):
             saved=left.saved,
             explicit=left.explicit,
         )
+
+    def _completed(self) -> None:
+        """A transaction of the handler's has completed the task: nothing is left to hand in."""
+        self.tools.holdings.gave(self.lease)
+        report.completed(self)
 
     def _end(self, ending: Ending | None) -> None:
         """Hand in: plainly where nothing but a result is to be written, else by a move."""
@@ -321,13 +331,16 @@ class Attempt(FencedRun):
                 self._break_after(grace)
             return
         self.reason = reason
-        if self.context is not None:
-            self.context.stop.ask(reason)
-        if self.ask_child is not None:
-            self.ask_child(reason)
+        self._tell(reason)
         if first:
             self.asked_at = time.monotonic()
         self._break_after(self.stop_grace if grace is None else grace)
+
+    def _tell(self, reason: str) -> None:
+        if self.context is not None:
+            self.context.stop.ask(reason)
+        if self._child is not None:
+            self._child.ask(reason)
 
     def _break_after(self, seconds: float) -> None:
         self._timers.append(asyncio.get_running_loop().call_later(seconds, self._break_off))
@@ -339,16 +352,19 @@ class Attempt(FencedRun):
             if self.reason is None:
                 self.reason = "timeout"
                 self.asked_at = time.monotonic()
-                if self.context is not None:
-                    self.context.stop.ask("timeout")
+                self._tell("timeout")
         self._break_off()
 
     def _break_off(self) -> None:
-        """Throw CancelledError into async code, once; a thread can only be asked."""
-        handler = self.definition.handler
-        if self._working and self._task is not None and not self._breaking:
+        """Throw CancelledError into async code, or end the child, once; a thread is only asked."""
+        if self._breaking:
+            return
+        if self._child is not None:
             self._breaking = True
-            if handler.mode == "async" or self.ask_child is not None:
+            self._child.break_off()
+        elif self._working and self._task is not None:
+            self._breaking = True
+            if self.definition.handler.mode == "async":
                 self._task.cancel()
 
     def abandon(self) -> None:

@@ -33,22 +33,14 @@ from perdure.declare.sync_context import SyncTaskContext
 from perdure.errors import (
     ConfigurationError,
     DatabaseError,
-    InvalidPayload,
     LeaseLost,
     PerdureError,
     TaskStopped,
-    UnencodableValue,
 )
 from perdure.run import logs, report
 from perdure.run.child_port import AsyncPort, OperationOf, SyncPort
 from perdure.run.events import run_fields
-from perdure.run.pipe import (
-    HEADER,
-    Message,
-    claimed_of,
-    outcome_document,
-    packed,
-)
+from perdure.run.pipe import HEADER, Message, claimed_of, outcome_document, packed
 from perdure.settings import Settings, masker
 from perdure.store.database import Database
 from perdure.tasks.codec import error_record
@@ -135,7 +127,8 @@ class Pipe:
                         self.runs.put(message)
                     case "stop":
                         if (on_stop := self.on_stop) is not None:
-                            on_stop(message["reason"])
+                            with suppress(RuntimeError):  # its loop has just been closed
+                                on_stop(message["reason"])
                     case _:
                         self._answers.pop(message["id"]).set_result(message)
         os._exit(EXIT_ORPHAN)
@@ -189,7 +182,10 @@ class Stage:
     def run(self) -> Message:
         """Call the handler; what the worker is told at its end."""
         if self.definition.handler.mode == "async":
-            return asyncio.run(self._on_loop())
+            end = asyncio.run(self._on_loop())
+            # The loop has put back what was there before its own handler.
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            return end
         return self._in_main_thread()
 
     def _in_main_thread(self) -> Message:
@@ -293,7 +289,7 @@ ENDING |= dict.fromkeys(("type", "message", "traceback"))
 def main() -> None:
     """Run what the worker sends until it is gone. Arguments: the pipe's number, the worker's id."""
     number, parent = map(int, sys.argv[1:])
-    os.set_inheritable(number, False)
+    os.set_inheritable(number, False)  # noqa: FBT003  (the function names it so)
     _die_with(parent)
     pipe = Pipe(socket.socket(fileno=number))
     threading.Thread(target=pipe.listen, name="perdure pipe", daemon=True).start()

@@ -1,4 +1,4 @@
-"""The abilities of a run in a child process: the worker writes; transactions are the child's own."""
+"""What a run may do in a child process: the worker writes; transactions are the child's own."""
 
 from __future__ import annotations
 
@@ -40,11 +40,10 @@ class _Port:
     @property
     def retry_defaults(self) -> RetryDefaults:
         """As RunPort."""
-        count, retries, delays = self._ask("retry_defaults")
+        document = self._ask("retry_defaults")
+        delays = document.pop("scheduler_retry_delays")
         return RetryDefaults(
-            max_retry_count=count,
-            scheduler_retry_count=retries,
-            scheduler_retry_delays=None if delays is None else tuple(delays),
+            scheduler_retry_delays=None if delays is None else tuple(delays), **document
         )
 
     def save_soon(self, saved: Saved) -> None:

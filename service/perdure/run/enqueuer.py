@@ -29,7 +29,7 @@ AGE_SECONDS_MAX = 1.0
 """Longest stay in the buffer while no slot is free."""
 IDLE_SECONDS = 5.0
 """Poll of an idle enqueuer whose LISTEN is healthy."""
-AWAIT_SECONDS = 60.0
+AWAIT_SECONDS = 12.0
 """How long the gate of NOTIFY stays open after an idle enqueuer has opened it."""
 
 
@@ -81,6 +81,8 @@ class Enqueuer:
         """Whether wake-ups are heard: then an idle enqueuer polls rarely."""
         self.paused: Mapping[str, bool] = {}
         """Queues that are paused; set it with `pause`."""
+        self.closed = False
+        """From now on nothing starts any more; what waits here goes back."""
         self.low = 0
         """With this many in the buffer, or fewer, it should be woken."""
         self.empty_since: float | None = None
@@ -125,7 +127,7 @@ class Enqueuer:
 
     def take(self) -> Claimed | None:
         """The next task for a free slot, if there is one."""
-        if not self.buffer:
+        if not self.buffer or self.closed:
             return None
         claimed = self.buffer.popleft()
         self._claimed_at[0] = (self._claimed_at[0][0], self._claimed_at[0][1] - 1)
@@ -135,6 +137,8 @@ class Enqueuer:
 
     def drop_all(self) -> None:
         """The worker has been declared dead: what it held is somebody else's."""
+        for task in self.buffer:
+            self._holdings.gave(task.lease)
         self.buffer.clear()
         self._claimed_at.clear()
         self._positions.reset()

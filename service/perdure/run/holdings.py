@@ -41,19 +41,23 @@ class Holdings:
         self.clock_offset = 0.0
         """Seconds to add to the monotonic clock to get the database's (epoch)."""
         self._leases: Counter[UUID] = Counter()
+        self._expected: set[UUID] = set()
 
     def took(self, claimed: Iterable[Claimed]) -> None:
         """These tasks are here now."""
         self._leases.update(task.lease for task in claimed)
 
-    def moved(self, old: UUID, new: UUID) -> None:
-        """A task has a lease of its own from now on."""
-        self._leases[new] += 1
-        self.gave(old)
-
     def expects(self, lease: UUID) -> None:
-        """A lease that may exist although its reply has not come: nobody must hand it back."""
-        self._leases[lease] += 1
+        """A lease of a task's own is asked for: it may exist before its reply has come, so nobody
+        must hand it back; and it may not exist yet, so no beat must be asked for it."""
+        self._expected.add(lease)
+
+    def separated(self, old: UUID, asked: UUID, holder: UUID | None) -> None:
+        """The answer: which of the two leases holds the task (None: neither)."""
+        self._expected.discard(asked)
+        if holder == asked:
+            self._leases[asked] += 1
+            self.gave(old)
 
     def gave(self, lease: UUID) -> None:
         """One task of this lease has left: ended, settled, handed back or lost."""
@@ -72,10 +76,6 @@ class Holdings:
         return [
             (lease, task)
             for lease, tasks in held.items()
-            if lease not in self._leases
+            if lease not in self._leases and lease not in self._expected
             for task in tasks
         ]
-
-    def forget(self) -> None:
-        """All leases are gone: another worker has them."""
-        self._leases.clear()

@@ -14,6 +14,7 @@ from uuid import UUID, uuid4
 from perdure.declare.kind import Answer, Enqueued, NewTask
 from perdure.declare.registry import Registry
 from perdure.errors import DatabaseUnavailable, LeaseLost, TooLarge
+from perdure.run.children import Children
 from perdure.run.completer import Completer
 from perdure.run.events import Bus
 from perdure.run.holdings import Holdings
@@ -49,6 +50,7 @@ class Tools:
     holdings: Holdings
     completer: Completer
     threads: Threads
+    children: Children
     bus: Bus
     rng: random.Random
     settings: Callable[[], Settings]
@@ -148,14 +150,12 @@ class FencedRun:
 
     async def save_on(self, on: CallersConnection, saved: Saved) -> None:
         """As RunPort."""
-        self._check_size(saved)
         await self.separate()
         await self._run_on(on, "checkpoint", self.checkpoint_params(saved))
 
     async def complete_on(self, on: CallersConnection, result: str, saved: Saved) -> None:
         """As RunPort."""
         self.check_result(result)
-        self._check_size(saved)
         await self.separate()
         await self._run_on(on, "complete", self.complete_params(result, saved))
 
@@ -195,15 +195,14 @@ class FencedRun:
                 try:
                     holder = await self._separate(own)
                 except LeaseLost:
-                    holdings.gave(own)
+                    holdings.separated(self.lease, own, None)
                     raise
                 except DatabaseUnavailable:
                     if last == SEPARATE_TRIES - 1:
                         raise
                 else:
                     break
-            # Two leases were counted for one task: let go of the one that does not hold it.
-            holdings.gave(self.lease if holder == own else own)
+            holdings.separated(self.lease, own, holder)
             self.lease = holder
             self._own = True
 
@@ -217,7 +216,8 @@ class FencedRun:
         await binding.execute(on, self.tools.database, name, {**fence, **params})
 
     def checkpoint_params(self, saved: Saved) -> dict[str, object]:
-        """What the statement `checkpoint` takes besides lease and task."""
+        """What the statement `checkpoint` takes besides lease and task; TooLarge beyond a limit."""
+        self._check_size(saved)
         return {
             "attempt": self.attempt,
             "started_at": self.started_at,
@@ -225,7 +225,8 @@ class FencedRun:
         }
 
     def complete_params(self, result: str, saved: Saved) -> dict[str, object]:
-        """What the statement `complete` takes besides lease and task."""
+        """What the statement `complete` takes besides lease and task; TooLarge beyond a limit."""
+        self._check_size(saved)
         goal = Ended(state="completed", result=result)
         move = Move(to=goal, attempt=self.attempt, saved=saved, explicit=True)
         settling = Settling(self.lease, self.claimed.task_id, self.started_at, move, self.progress)

@@ -25,11 +25,11 @@ from perdure.declare.kind import NewTask
 from perdure.declare.registry import Registry
 from perdure.run.attempt import Attempt
 from perdure.run.beat import BeatLoop, Hooks, Pace
+from perdure.run.children import Children
 from perdure.run.completer import Completer
 from perdure.run.enqueuer import Demand, Enqueuer, Tuning
 from perdure.run.events import (
     Bus,
-    Overdue,
     QueuePaused,
     QueueResumed,
     WorkerStarted,
@@ -39,6 +39,7 @@ from perdure.run.events import (
 from perdure.run.holdings import Holdings
 from perdure.run.port import Tools
 from perdure.run.slots import Slots, Threads
+from perdure.run.watch import Watch
 from perdure.settings import Settings
 from perdure.store.database import Database
 from perdure.store.operations import Added, Operation
@@ -52,7 +53,8 @@ STOP_MARGIN_SECONDS = 2.0
 """Of the shutdown's grace this much is kept for cancelling, saving and flushing."""
 LAST_RELEASE_SECONDS = 1.0
 """How long the last release may take: after it the process ends whatever the database says."""
-OVERDUE_SECONDS = 60.0
+BURST_QUIET_SECONDS = 0.2
+"""A burst ends when nothing was found for so long and nothing is due."""
 RATE_SECONDS = 0.25
 FIXED_CONNECTIONS = 3
 """Beat, claim and flush: handlers can never use these up."""
@@ -63,7 +65,8 @@ class Options(NamedTuple):
 
     queues: name -> slots (None: no bound of its own); empty: all queues.
     burst: end when nothing is due. tasks_most, memory_most_mb: end after so many, for recycling.
-    application: `module:service`, which a child process of a task imports.
+    application: `module:service`, which a child process of a task imports. supervised: end when the
+    process that started this one is gone.
     """
 
     queues: Mapping[str, int | None] = {}
@@ -71,6 +74,7 @@ class Options(NamedTuple):
     tasks_most: int | None = None
     memory_most_mb: int | None = None
     application: str | None = None
+    supervised: bool = False
 
 
 class Worker:
@@ -131,12 +135,19 @@ class Worker:
             bus=self._bus, rng=self._rng,
         )  # fmt: skip
         self._threads = Threads(lambda: self.settings.execution.concurrency)
+        self._children = Children()
         self._tools = Tools(
             registry=self._registry, database=self._database, holdings=self._holdings,
-            completer=self._completer, threads=self._threads, bus=self._bus, rng=self._rng,
+            completer=self._completer, threads=self._threads, children=self._children,
+            bus=self._bus, rng=self._rng,
             settings=lambda: self.settings, worker_id=lambda: self.id,
             queue_of=self._enqueuer.queue_of, operation_of=self._operation_of,
             application=self.options.application, cancelled=set(),
+        )  # fmt: skip
+        self._watch = Watch(
+            self._holdings, bus=self._bus, stop=self.ask_to_stop,
+            is_done=self._is_done if self.options.burst else None,
+            memory_most_mb=self.options.memory_most_mb, supervised=self.options.supervised,
         )  # fmt: skip
         self._slots = Slots(
             take=self._enqueuer.take, filled=self._enqueuer.filled,
@@ -186,7 +197,7 @@ class Worker:
         self._completer.loop.start()
         self._enqueuer.loop.start()
         self._slots.resize(self.settings.execution.concurrency)
-        self._spawn(self._watch())
+        self._spawn(self._watch.run())
         self._bus.emit(
             WorkerStarted(
                 worker_id=self.id, pid=os.getpid(),
@@ -228,15 +239,16 @@ class Worker:
         began = time.monotonic()
         grace = self.settings.execution.shutdown_grace.total_seconds()
         self._bus.emit(WorkerStopping(worker_id=self.id, reason=self._stop_reason or reason))
+        self._enqueuer.closed = True
+        for run in list(self._holdings.running.values()):
+            run.ask("shutdown", grace=min(run.stop_grace, max(0.0, grace - STOP_MARGIN_SECONDS)))
         async with _bounded(grace):
             await self._enqueuer.loop.stop()
             await self._enqueuer.give_back_all()
-        for run in list(self._holdings.running.values()):
-            run.ask("shutdown", grace=min(run.stop_grace, max(0.0, grace - STOP_MARGIN_SECONDS)))
-        async with _bounded(began + grace - time.monotonic()):
             await self._slots.idle()
             await self._completer.drained()
         await self._abandon()
+        await self._children.close()
         for task in self._tasks:
             task.cancel()
         self._count()
@@ -261,6 +273,7 @@ class Worker:
 
     async def _abandon(self) -> None:
         """The last release: what still runs waits for a second and then runs elsewhere."""
+        self._children.kill()
         left = list(self._holdings.running.values())
         self.abandoned = len(left)
         for run in left:
@@ -425,40 +438,11 @@ class Worker:
         for run in list(self._holdings.running.values()):
             run.ask("lease_lost")
 
-    async def _watch(self) -> None:
-        """Overdue runs, recycling by memory, the end of a burst: looked at twice a second."""
-        told: dict[int, float] = {}
-        while True:
-            await asyncio.sleep(0.05 if self.options.burst else 0.5)
-            now = time.monotonic()
-            for task_id, run in list(self._holdings.running.items()):
-                asked = run.asked_at
-                if (
-                    asked is not None
-                    and now - max(asked + run.stop_grace, told.get(task_id, 0.0))
-                    > (OVERDUE_SECONDS if task_id in told else 0.0)
-                    and now > asked + run.stop_grace
-                ):
-                    told[task_id] = now
-                    self._bus.emit(
-                        Overdue(
-                            task_id=task_id, name=run.claimed.name, attempt=run.attempt,
-                            seconds=now - asked, reason=run.reason or "",
-                        )
-                    )  # fmt: skip
-            for task_id in told.keys() - self._holdings.running.keys():
-                del told[task_id]
-            most = self.options.memory_most_mb
-            if most is not None and _memory_mb() > most:
-                self.ask_to_stop("recycle")
-            if self.options.burst and self._is_done(now):
-                self.ask_to_stop("burst")
-
-    def _is_done(self, now: float) -> bool:
+    def _is_done(self) -> bool:
         """Nothing here, nothing found by the last sweep, nothing due before the next beat."""
         since = self._enqueuer.empty_since
         return (
-            since is not None and now - since > 0.2 and not self._holdings.running
+            since is not None and time.monotonic() - since > BURST_QUIET_SECONDS and not self._holdings.running
             and not self._enqueuer.buffer and not self._completer.backlog
             and not self._beat.expects_work
         )  # fmt: skip
@@ -467,12 +451,6 @@ class Worker:
         task = asyncio.create_task(coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-
-
-def _memory_mb() -> int:
-    """Resident memory of this process."""
-    with open("/proc/self/statm", encoding="ascii") as file:  # noqa: PTH123
-        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") >> 20
 
 
 @asynccontextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import re
+import threading
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from functools import cache
@@ -225,6 +226,9 @@ class Database:
         self._pool_sizes = (pool_min_size, pool_max_size)
         self._pool: AsyncConnectionPool[AsyncConnection[Row]] | None = None
         self._sync_pool: ConnectionPool[Connection[Row]] | None = None
+        # Two first uses at the same moment must not open two pools.
+        self._opening = asyncio.Lock()
+        self._opening_sync = threading.Lock()
 
     def text(self, name: str) -> LiteralString:
         """The SQL of the statement called `name`."""
@@ -310,31 +314,38 @@ class Database:
 
     async def pool(self) -> AsyncConnectionPool[AsyncConnection[Row]]:
         """The pool of handlers and clients, opened at first use."""
-        if self._pool is None:
-            if not self.pooled:
-                # Finds out whether a pooler is in between, and fails at once with a clear error.
-                await (await self.connect()).close()
-            low, high = self._pool_sizes
-            self._pool = AsyncConnectionPool(
-                self.conninfo(), min_size=low, max_size=high, open=False,
-                kwargs={"autocommit": True}, configure=self._prepare_async,
-                max_lifetime=600, timeout=30,
-            )  # fmt: skip
-            await self._pool.open()
-        return self._pool
+        if self._pool is not None:
+            return self._pool
+        async with self._opening:
+            if self._pool is None:
+                if not self.pooled:
+                    # Finds out whether a pooler is in between, and fails at once, clearly.
+                    await (await self.connect()).close()
+                low, high = self._pool_sizes
+                pool = AsyncConnectionPool(
+                    self.conninfo(), min_size=low, max_size=high, open=False,
+                    kwargs={"autocommit": True}, configure=self._prepare_async,
+                    max_lifetime=600, timeout=30,
+                )  # fmt: skip
+                await pool.open()
+                self._pool = pool
+            return self._pool
 
     def sync_pool(self) -> ConnectionPool[Connection[Row]]:
         """The pool of sync handlers and clients, opened at first use."""
-        if self._sync_pool is None:
-            if not self.pooled:
-                self.connect_sync().close()
-            _, high = self._pool_sizes
-            self._sync_pool = ConnectionPool(
-                self.conninfo(), min_size=0, max_size=high, open=True,
-                kwargs={"autocommit": True}, configure=self._prepare_sync,
-                max_lifetime=600, timeout=30,
-            )  # fmt: skip
-        return self._sync_pool
+        if self._sync_pool is not None:
+            return self._sync_pool
+        with self._opening_sync:
+            if self._sync_pool is None:
+                if not self.pooled:
+                    self.connect_sync().close()
+                _, high = self._pool_sizes
+                self._sync_pool = ConnectionPool(
+                    self.conninfo(), min_size=0, max_size=high, open=True,
+                    kwargs={"autocommit": True}, configure=self._prepare_sync,
+                    max_lifetime=600, timeout=30,
+                )  # fmt: skip
+            return self._sync_pool
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[AsyncConnection[Row]]:

@@ -1,0 +1,80 @@
+"""A sign of life for probes: a file that a worker's event loop touches; standard library only.
+
+A lock on the file says whether its worker lives, its time says whether the loop turns: so a file
+that a killed worker has left behind is never taken for a worker that hangs, and the database has no
+part in it: an outage must not restart a fleet.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+VARIABLE: Final = "PERDURE_HEALTH_FILE"
+"""Names the file instead; workers that share it count as one, alive while any of them is."""
+_PREFIX: Final = "perdure-health-"
+
+
+def pulse_file() -> Path:
+    """The file of this process."""
+    named = os.environ.get(VARIABLE)
+    return Path(named) if named else Path(tempfile.gettempdir()) / f"{_PREFIX}{os.getpid()}"
+
+
+class Pulse:
+    """Holds and touches the file; without one it does nothing, a file that cannot be is no fault."""
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+        self._file: int | None = None
+        if path is not None:
+            with suppress(OSError):
+                flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
+                self._file = os.open(path, flags, 0o600)
+                fcntl.flock(self._file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+
+    def beat(self) -> None:
+        """The loop has turned."""
+        if self._file is not None:
+            os.utime(self._file)
+
+    def close(self) -> None:
+        """The worker ends: there is nothing to look at any more."""
+        if self._file is None or self._path is None:
+            return
+        os.close(self._file)
+        self._file = None
+        if not _is_held(self._path):
+            self._path.unlink(missing_ok=True)
+
+
+def pulses() -> Iterator[tuple[str, float]]:
+    """The workers of this user that live here: name of the file, seconds since its last beat."""
+    named = os.environ.get(VARIABLE)
+    folder = Path(tempfile.gettempdir())
+    for path in [Path(named)] if named else sorted(folder.glob(f"{_PREFIX}*")):
+        with suppress(OSError):
+            found = path.lstat()
+            if found.st_uid == os.geteuid() and _is_held(path):
+                yield path.name, max(0.0, time.time() - found.st_mtime)
+
+
+def _is_held(path: Path) -> bool:
+    """Whether a process that lives has the file open as its own."""
+    try:
+        file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(file)
+    return False

@@ -1,0 +1,81 @@
+"""What is looked at twice a second: overdue runs, memory, a lost supervisor, the end of a burst."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from perdure.run.events import Bus, Overdue
+from perdure.run.holdings import Holdings
+
+WATCH_SECONDS = 0.5
+BURST_WATCH_SECONDS = 0.05
+OVERDUE_SECONDS = 60.0
+"""A run that does not end although it was asked to is reported this often."""
+
+
+class Watch:
+    """Asks a worker to stop when there is a reason that nobody else sees.
+
+    Args:
+        stop: told the reason, `recycle`, `burst` or `shutdown`.
+        is_done: whether a burst has nothing left to do; None: this is no burst.
+        memory_most_mb: resident memory beyond which the process is to be replaced.
+        supervised: end when the process that started this one is gone.
+    """
+
+    def __init__(
+        self,
+        holdings: Holdings,
+        *,
+        bus: Bus,
+        stop: Callable[[str], None],
+        is_done: Callable[[], bool] | None,
+        memory_most_mb: int | None,
+        supervised: bool,
+    ) -> None:
+        self._holdings = holdings
+        self._bus = bus
+        self._stop = stop
+        self._is_done = is_done
+        self._memory_most_mb = memory_most_mb
+        self._parent = os.getppid() if supervised else None
+        self._told: dict[int, float] = {}
+
+    async def run(self) -> None:
+        """Look until cancelled."""
+        while True:
+            await asyncio.sleep(WATCH_SECONDS if self._is_done is None else BURST_WATCH_SECONDS)
+            self._report_overdue(time.monotonic())
+            if self._memory_most_mb is not None and memory_mb() > self._memory_most_mb:
+                self._stop("recycle")
+            if self._parent is not None and os.getppid() != self._parent:
+                self._stop("shutdown")
+            if self._is_done is not None and self._is_done():
+                self._stop("burst")
+
+    def _report_overdue(self, now: float) -> None:
+        running = self._holdings.running
+        for task_id, run in list(running.items()):
+            if run.asked_at is None or now < run.asked_at + run.stop_grace:
+                continue
+            told = self._told.get(task_id)
+            if told is None or now - told >= OVERDUE_SECONDS:
+                self._told[task_id] = now
+                self._bus.emit(
+                    Overdue(
+                        task_id=task_id, name=run.claimed.name, attempt=run.attempt,
+                        seconds=now - run.asked_at, reason=run.reason or "",
+                    )
+                )  # fmt: skip
+        for task_id in self._told.keys() - running.keys():
+            del self._told[task_id]
+
+
+def memory_mb() -> int:
+    """Resident memory of this process, in MiB."""
+    pages = Path("/proc/self/statm").read_text("ascii").split()[1]
+    return int(pages) * os.sysconf("SC_PAGE_SIZE") >> 20
