@@ -1,0 +1,45 @@
+"""Settings and database of a command, as the options before it say."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from perdure.cli.given import Given
+from perdure.client.sync import SyncTaskClient
+from perdure.errors import ConfigurationError
+from perdure.settings import Loaded, Settings, load
+
+
+def command_line(given: Given, values: Mapping[str, object] | None = None) -> dict[str, object]:
+    """Settings that the command line gives, by dotted key; None is passed over by `load`."""
+    return {"persistence.schema_name": given.schema, **(values or {})}
+
+
+def load_settings(given: Given) -> Loaded:
+    """The settings with their sources.
+
+    Raises:
+        ConfigurationError: every wrong key, one line each.
+    """
+    return load(command_line=command_line(given), toml=given.config)
+
+
+def open_client(given: Given) -> SyncTaskClient:
+    """A client; use it as a context manager. Errors as `load_settings`, also without a DSN."""
+    settings = load_settings(given).settings
+    dsn_of(settings)
+    return SyncTaskClient(settings=settings)
+
+
+def dsn_of(settings: Settings) -> str:
+    """The DSN with its secrets.
+
+    Raises:
+        ConfigurationError: there is none.
+    """
+    if settings.dsn is None:
+        raise ConfigurationError(
+            "no database is named: set PERDURE_DSN (or PERDURE_DSN_FILE, DATABASE_URL, PGHOST and "
+            "its kind); `perdure up` starts a PostgreSQL of its own"
+        )
+    return settings.dsn.get_secret_value()

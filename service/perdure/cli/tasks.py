@@ -1,0 +1,285 @@
+"""Commands on tasks: enqueue, wait, list, show, cancel, retry, proceed."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final, Literal, NamedTuple
+
+import typer
+
+from perdure.cli.given import Given
+from perdure.cli.opening import open_client
+from perdure.cli.output import Output, redact
+from perdure.client.requests import SignalOptions
+from perdure.client.results import Patience
+from perdure.client.sync import SyncTaskClient
+from perdure.errors import PerdureError, TaskCancelled, TaskFailed, TaskNotFound
+from perdure.settings import parse_duration
+from perdure.store.views import ENDED, TaskView
+
+INPUT_BYTES_MAX: Final = 64 * 2**20
+"""What is read of a file or of standard input: more than any limit of a payload."""
+_PAYLOADS: Final = ("metadata", "execution_metadata", "result", "error", "headers")
+
+
+class Wanted(NamedTuple):
+    """What `enqueue` was told, as text where it has to be read."""
+
+    name: str
+    metadata: str = "{}"
+    delay: str | None = None
+    run_at: str | None = None
+    unique_key: str | None = None
+    unique_policy: Literal["keep", "replace"] | None = None
+    queue: str | None = None
+    priority: int | None = None
+    tags: list[str] | None = None
+    headers: str | None = None
+    max_retries: int | None = None
+
+
+class Sought(NamedTuple):
+    """The filters of `list`."""
+
+    state: list[str] | None = None
+    name: list[str] | None = None
+    queue: list[str] | None = None
+    tag: list[str] | None = None
+    unique_key: list[str] | None = None
+
+
+class Brought(NamedTuple):
+    """What `proceed` brings, as text where it has to be read."""
+
+    patch: str | None = None
+    execution_metadata: str | None = None
+    run_at: str | None = None
+    signal_key: str | None = None
+
+
+def enqueue(given: Given, wanted: Wanted, *, as_json: bool) -> int:
+    """Enqueue a task; says its id and what the enqueue did."""
+    metadata = _json("--metadata", wanted.metadata)
+    headers = _json("--headers", wanted.headers)
+    delay = None if wanted.delay is None else _duration("--delay", wanted.delay)
+    run_at = _moment(wanted.run_at)
+    with open_client(given) as client:
+        handle = client.enqueue(
+            wanted.name, metadata, delay=delay, run_at=run_at, unique_key=wanted.unique_key,
+            unique_policy=wanted.unique_policy, queue=wanted.queue, priority=wanted.priority,
+            tags=wanted.tags, headers=headers, max_retries=wanted.max_retries,
+        )  # fmt: skip
+    output = Output(as_json=as_json)
+    if as_json:
+        output.document({"id": handle.id, "answer": handle.answer})
+    output.line(f"task {handle.id} {handle.answer}")
+    return 0
+
+
+def wait(given: Given, id: int, timeout: str | None, *, as_json: bool) -> int:
+    """Wait for the end of a task and print its result, or all of its end as JSON.
+
+    Raises:
+        TaskFailed, TaskCancelled, TaskNotFound, TimeoutError: there is no result.
+    """
+    output = Output(as_json=as_json)
+    seconds = None if timeout is None else _duration("--timeout", timeout)
+    with open_client(given) as client:
+        patience = Patience(seconds)
+        with output.following(f"task {id}") as show:
+            while (task := _found(client, id)).state not in ENDED:
+                show(task.progress)
+                patience.wait_sync(f"task {id} has not ended")
+    if as_json:
+        keys = ("id", "name", "state", "result", "error")
+        output.document({key: getattr(task, key) for key in keys})
+    if task.state == "failed":
+        raise TaskFailed(id, task.error, None)
+    if task.state == "cancelled":
+        raise TaskCancelled(id, task.error)
+    if not as_json:
+        output.document(task.result)
+    return 0
+
+
+def list_(given: Given, sought: Sought, *, limit: int, after: int | None, as_json: bool) -> int:
+    """One page of the tasks that match, newest first."""
+    output = Output(as_json=as_json)
+    with open_client(given) as client:
+        page = client.search(
+            state=sought.state, name=sought.name, queue=sought.queue, tag=sought.tag,
+            unique_key=sought.unique_key,
+        ).page(after=after, limit=limit)  # fmt: skip
+    if as_json:
+        output.document(page.tasks)
+        return 0
+    output.table(
+        ("id", "name", "state", "queue", "attempt", "created", "waits for"),
+        [
+            (t.id, t.name, t.state, t.queue, t.attempt, t.created_at, t.waiting_for)
+            for t in page.tasks
+        ],
+        empty="no task matches",
+    )
+    if page.after is not None:
+        output.line(f"there are more: --after {page.after}")
+    return 0
+
+
+def show(given: Given, id: int, *, reveal: bool, as_json: bool) -> int:
+    """A task with its history; values of keys that look secret are masked unless `reveal`."""
+    output = Output(as_json=as_json)
+    with open_client(given) as client:
+        task = _found(client, id)
+        history = client.history(id)
+    values = asdict(task)
+    if not reveal:
+        values |= {key: redact(values[key]) for key in _PAYLOADS}
+    events = [asdict(entry) for entry in history]
+    if not reveal:
+        events = [event | {"details": redact(event["details"])} for event in events]
+    if as_json:
+        output.document(values | {"history": events})
+        return 0
+    traceback = (values["error"] or {}).get("traceback")
+    if traceback:
+        values["error"] = {k: v for k, v in values["error"].items() if k != "traceback"}
+    output.record(f"task {task.id}", {**values, "id": None, "traceback": traceback})
+    output.line("")
+    output.table(
+        ("at", "event", "attempt", "by", "details"),
+        [
+            (e["at"], e["event"], e["attempt"], e["actor"] or _worker(e["worker_id"]), e["details"])
+            for e in events
+        ],
+        empty="nothing has happened to it",
+    )
+    return 0
+
+
+def cancel(given: Given, ids: Sequence[int], *, as_json: bool) -> int:
+    """Cancel; one that had ended before is not a failure."""
+    return _each(given, ids, SyncTaskClient.cancel, failures={"not_found"}, as_json=as_json)
+
+
+def retry(given: Given, ids: Sequence[int], *, as_json: bool) -> int:
+    """Run again; one that is live already is not a failure."""
+    failures = {"not_found", "completed", "key_taken"}
+    return _each(given, ids, SyncTaskClient.retry, failures=failures, as_json=as_json)
+
+
+def proceed(
+    given: Given, id: int | None, wait_key: str | None, brought: Brought, *, as_json: bool
+) -> int:
+    """Let the task with this id, or the one that waits for the key, go on."""
+    if (id is None) == (wait_key is None):
+        raise typer.BadParameter("give the ID of a task, or --wait-key, and not both")
+    signal: SignalOptions = {
+        "patch": _json("--patch", brought.patch),
+        "execution_metadata": _json("--execution-metadata", brought.execution_metadata),
+        "run_at": _moment(brought.run_at),
+        "signal_key": brought.signal_key,
+    }
+
+    def send(client: SyncTaskClient, _one: int) -> str:
+        if wait_key is not None:
+            return client.proceed_waiting(wait_key, **signal)
+        return client.proceed(_one, **signal)
+
+    failures = {"not_found", "ended", "ambiguous"}
+    return _each(given, [id or 0], send, failures=failures, as_json=as_json, key=wait_key)
+
+
+def _each(
+    given: Given,
+    ids: Sequence[int],
+    act: Callable[[SyncTaskClient, int], str],
+    *,
+    failures: set[str],
+    as_json: bool,
+    key: str | None = None,
+) -> int:
+    """Do it to each task and print what each answered; PerdureError if one says no."""
+    output = Output(as_json=as_json)
+    answers: list[tuple[str, str]] = []
+    with open_client(given) as client:
+        for one in ids:
+            answers.append((f"task {one}" if key is None else f"wait key {key}", act(client, one)))
+            output.line(" ".join(answers[-1]))
+    if as_json:
+        name = "id" if key is None else "wait_key"
+        output.document(
+            [
+                {name: one if key is None else key, "answer": answer}
+                for one, (_, answer) in zip(ids, answers, strict=True)
+            ]
+        )
+    refused = [f"{what}: {answer}" for what, answer in answers if answer in failures]
+    if refused:
+        raise PerdureError(f"nothing was done to {', '.join(refused)}")
+    return 0
+
+
+def _found(client: SyncTaskClient, id: int) -> TaskView:
+    task = client.get(id)
+    if task is None:
+        raise TaskNotFound(
+            f"there is no task {id}: removed by retention, never there, or not yours to see"
+        )
+    return task
+
+
+def _worker(worker_id: int | None) -> str | None:
+    return None if worker_id is None else f"worker {worker_id}"
+
+
+def _json(option: str, text: str | None) -> Any:
+    """A JSON object that is written out, in a file (@FILE), or on standard input (-)."""
+    if text is None:
+        return None
+    source = text
+    try:
+        if text == "-":
+            source = "standard input"
+            text = sys.stdin.read(INPUT_BYTES_MAX)
+        elif text.startswith("@"):
+            source = text[1:]
+            text = Path(source).read_text(encoding="utf-8")
+        value = json.loads(text)
+    except OSError as error:
+        raise typer.BadParameter(
+            f"{source} cannot be read: {error.strerror}", param_hint=option
+        ) from None
+    except ValueError as error:
+        # The text is not repeated: it may be long, and hold what nobody else should see.
+        raise typer.BadParameter(f"this is not JSON: {error}", param_hint=option) from None
+    if not isinstance(value, dict):
+        raise typer.BadParameter("this must be a JSON object: {...}", param_hint=option)
+    return value
+
+
+def _duration(option: str, text: str) -> float:
+    try:
+        return parse_duration(text).total_seconds()
+    except ValueError as error:
+        raise typer.BadParameter(f"{text!r}: {error}", param_hint=option) from None
+
+
+def _moment(text: str | None) -> datetime | None:
+    if text is None:
+        return None
+    try:
+        value = datetime.fromisoformat(text)
+    except ValueError:
+        value = None
+    if value is None or value.utcoffset() is None:
+        raise typer.BadParameter(
+            f"{text!r}: write ISO 8601 with a zone, such as 2030-01-31T08:00:00+01:00",
+            param_hint="--run-at",
+        )
+    return value

@@ -1,0 +1,95 @@
+"""The command up: for development, everything in one terminal, ended by Ctrl-C."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from perdure.cli.given import Given
+from perdure.cli.migrations import limits_of
+from perdure.cli.opening import command_line, load_settings
+from perdure.cli.output import Output
+from perdure.cli.worker import Wanted, load_service, project_application, supervise
+from perdure.embedded import EmbeddedServer
+from perdure.settings import Loaded, show_dsn, variable_of
+from perdure.store.migrate import current, migrate
+
+FOLDER: Final = Path(".perdure")
+"""What is kept between two starts: data of the server, and a file with its DSN."""
+
+
+def up(given: Given, application: str | None) -> int:
+    """Run until SIGTERM or SIGINT: PostgreSQL if no DSN is given, the schema, and workers of -A.
+
+    Raises:
+        ConfigurationError: a setting or -A is wrong.
+        EmbeddedServerError: there is no PostgreSQL to start, or it did not start.
+    """
+    output = Output()
+    application = application or project_application()
+    # Before anything starts: what is wrong with the service is said once, and ends this.
+    service = load_service(given, application) if application else None
+    loaded = service.loaded if service else load_settings(given)
+    with _database(loaded, output) as dsn:
+        schema = loaded.settings.persistence.schema_name
+        migrate(dsn, schema, limits=limits_of(loaded))
+        output.line(f"schema    {schema}, at revision {current(dsn, schema)}")
+        if service is None or application is None:
+            output.line("worker    none: give -A module:service")
+            _say_ready(output)
+            asyncio.run(_signalled())
+            return 0
+        service.override(command_line(given), given.config)  # and look for the DSN again
+        output.line(f"worker    {application}, {', '.join(sorted(service.registry.names()))}")
+        _say_ready(output)
+        return supervise(service, application, Wanted(application).arguments(given))
+
+
+@contextmanager
+def _database(loaded: Loaded, output: Output) -> Iterator[str]:
+    """The DSN to use; a server of our own lives as long as the block."""
+    given = loaded.settings.dsn
+    if given is not None:
+        output.line(f"database  {show_dsn(given.get_secret_value())}")
+        yield given.get_secret_value()
+        return
+    FOLDER.mkdir(mode=0o711, exist_ok=True)
+    (FOLDER / ".gitignore").write_text("*\n", encoding="utf-8")
+    with EmbeddedServer(data_dir=FOLDER / "postgres") as server:
+        dsn = server.dsn()
+        # In a file, because what stands in a variable is seen by every child of every worker.
+        file = FOLDER / "dsn"
+        file.touch(mode=0o600)
+        file.chmod(0o600)
+        file.write_text(f"{dsn}\n", encoding="utf-8")
+        variable = f"{variable_of('dsn')}_FILE"
+        os.environ[variable] = str(file.absolute())
+        output.line(f"database  PostgreSQL {server.version}, data in {FOLDER / 'postgres'}")
+        output.line(f"psql      psql '{dsn}'")
+        output.line(f"shell     export {variable}={file.absolute()}")
+        try:
+            yield dsn
+        finally:
+            file.unlink(missing_ok=True)
+            del os.environ[variable]
+            output.line("stopping the database")
+
+
+def _say_ready(output: Output) -> None:
+    output.line("ready; Ctrl-C ends it")
+    sys.stdout.flush()
+
+
+async def _signalled() -> None:
+    """Wait for SIGTERM or SIGINT."""
+    loop = asyncio.get_running_loop()
+    asked = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, asked.set)
+    await asked.wait()
