@@ -19,6 +19,7 @@ from perdure.declare.registry import Registry
 from perdure.errors import ConfigurationError
 from perdure.run import logs
 from perdure.run.events import Bus, Reloaded, ReloadRefused
+from perdure.run.pulse import pulse_file
 from perdure.run.supervisor import EXIT_RECYCLE
 from perdure.run.worker import Options, Worker
 from perdure.settings import Loaded, Settings, load, masker, reload
@@ -125,8 +126,11 @@ class TaskService:
         """
         settings = self.settings
         logs.configure(settings.logging, hide=masker(settings))
+        options = options or Options()
+        if options.health_file is None:
+            options = options._replace(health_file=pulse_file())
         with asyncio.Runner(loop_factory=_fastest_loop()) as runner:
-            return runner.run(self._serve(options or Options()))
+            return runner.run(self._serve(options))
 
     async def _serve(self, options: Options) -> int:
         database = self.database()
@@ -202,7 +206,7 @@ class _Signals:
 
 
 def _fastest_loop() -> Any:
-    """uvloop where it is installed: about a quarter more statements per second."""
+    """Uvloop where it is installed: about a quarter more statements per second."""
     try:
         import uvloop  # noqa: PLC0415  (an extra)
     except ImportError:

@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import Final
+from typing import Final, Self
 
 VARIABLE: Final = "PERDURE_HEALTH_FILE"
 """Names the file instead; workers that share it count as one, alive while any of them is."""
@@ -28,7 +28,10 @@ def pulse_file() -> Path:
 
 
 class Pulse:
-    """Holds and touches the file; without one it does nothing, a file that cannot be is no fault."""
+    """Holds and touches a file for the length of a block.
+
+    Without a path it does nothing; that a file cannot be made is no fault of the worker.
+    """
 
     def __init__(self, path: Path | None) -> None:
         self._path = path
@@ -38,6 +41,12 @@ class Pulse:
                 flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
                 self._file = os.open(path, flags, 0o600)
                 fcntl.flock(self._file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def beat(self) -> None:
         """The loop has turned."""

@@ -1,4 +1,4 @@
-"""What is looked at twice a second: overdue runs, memory, a lost supervisor, the end of a burst."""
+"""Twice a second: overdue runs, memory, a lost supervisor, the end of a burst, a sign of life."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 
 from perdure.run.events import Bus, Overdue
 from perdure.run.holdings import Holdings
+from perdure.run.pulse import Pulse
 
 WATCH_SECONDS = 0.5
 BURST_WATCH_SECONDS = 0.05
@@ -25,6 +26,7 @@ class Watch:
         is_done: whether a burst has nothing left to do; None: this is no burst.
         memory_most_mb: resident memory beyond which the process is to be replaced.
         supervised: end when the process that started this one is gone.
+        health_file: touched at every look, for probes; None: none.
     """
 
     def __init__(
@@ -36,6 +38,7 @@ class Watch:
         is_done: Callable[[], bool] | None,
         memory_most_mb: int | None,
         supervised: bool,
+        health_file: Path | None = None,
     ) -> None:
         self._holdings = holdings
         self._bus = bus
@@ -43,11 +46,17 @@ class Watch:
         self._is_done = is_done
         self._memory_most_mb = memory_most_mb
         self._parent = os.getppid() if supervised else None
+        self._health_file = health_file
         self._told: dict[int, float] = {}
 
     async def run(self) -> None:
         """Look until cancelled."""
+        with Pulse(self._health_file) as pulse:
+            await self._look(pulse)
+
+    async def _look(self, pulse: Pulse) -> None:
         while True:
+            pulse.beat()
             await asyncio.sleep(WATCH_SECONDS if self._is_done is None else BURST_WATCH_SECONDS)
             self._report_overdue(time.monotonic())
             if self._memory_most_mb is not None and memory_mb() > self._memory_most_mb:

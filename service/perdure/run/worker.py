@@ -15,6 +15,7 @@ import socket
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -66,7 +67,7 @@ class Options(NamedTuple):
     queues: name -> slots (None: no bound of its own); empty: all queues.
     burst: end when nothing is due. tasks_most, memory_most_mb: end after so many, for recycling.
     application: `module:service`, which a child process of a task imports. supervised: end when the
-    process that started this one is gone.
+    process that started this one is gone. health_file: touched twice a second, for probes.
     """
 
     queues: Mapping[str, int | None] = {}
@@ -75,6 +76,7 @@ class Options(NamedTuple):
     memory_most_mb: int | None = None
     application: str | None = None
     supervised: bool = False
+    health_file: Path | None = None
 
 
 class Worker:
@@ -148,6 +150,7 @@ class Worker:
             self._holdings, bus=self._bus, stop=self.ask_to_stop,
             is_done=self._is_done if self.options.burst else None,
             memory_most_mb=self.options.memory_most_mb, supervised=self.options.supervised,
+            health_file=self.options.health_file,
         )  # fmt: skip
         self._slots = Slots(
             take=self._enqueuer.take, filled=self._enqueuer.filled,

@@ -19,6 +19,8 @@ from perdure.settings.keys import GROUPS, KEYS, Settings, show
 
 PREFIX = "PERDURE_"
 CONFIG_VARIABLE = "PERDURE_CONFIG"
+HEALTH_VARIABLE = "PERDURE_HEALTH_FILE"
+"""Read by run/pulse.py; no setting, because a probe must not load the settings."""
 CONFIG_FILE = "perdure.toml"
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 _SHOWN_MAX = 60
@@ -166,7 +168,8 @@ def _from_variables(
     An empty variable counts as not set: compose files pass on `${NAME:-}`.
     """
     ours = {name.upper(): text for name, text in variables.items() if text}
-    unknown = {name for name in ours if name.startswith(PREFIX)} - {CONFIG_VARIABLE}
+    unknown = {name for name in ours if name.startswith(PREFIX)}
+    unknown -= {CONFIG_VARIABLE, HEALTH_VARIABLE}
     given: dict[str, Given] = {}
     for key in KEYS:
         name, file = variable_of(key), f"{variable_of(key)}_FILE"
