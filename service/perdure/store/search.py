@@ -10,7 +10,7 @@ import json
 from collections.abc import Collection
 from dataclasses import dataclass, fields
 from datetime import datetime
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, cast
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB, psycopg
@@ -91,7 +91,7 @@ def page_query(filters: Filters, schema_name: str, *, after: int | None, limit: 
         statement = statement.where(id_ > after if filters.order == "asc" else id_ < after)
     statement = statement.order_by(id_ if filters.order == "asc" else id_.desc()).limit(limit + 1)
     compiled = statement.compile(
-        dialect=psycopg.dialect(),  # type: ignore[no-untyped-call]
+        dialect=cast("Any", psycopg.dialect)(),
         schema_translate_map={None: schema_name},
         compile_kwargs={"render_postcompile": True},
         render_schema_translate=True,
