@@ -13,7 +13,7 @@ from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from perdure.run.events import Bus, TaskLost, TasksCompleted
+from perdure.run.events import Bus, TaskEnded, TaskLost, TasksCompleted
 from perdure.run.holdings import Holdings
 from perdure.run.loop import Loop
 from perdure.store import queue
@@ -239,6 +239,7 @@ class Completer:
             if fate == "own":
                 wrote += 1
                 self.tally(ended.name, ended.queue, "completed", ended.seconds)
+                self._completed(ended)
             else:
                 self._lost(ended.done.task_id, ended.name, ended.done.attempt)
         self._plain.extendleft(reversed(again))
@@ -313,6 +314,16 @@ class Completer:
         """Count an ended task for the statistics."""
         self._counts[name, queue_name, state] += 1
         self._seconds[name, queue_name, state] += seconds
+
+    def _completed(self, ended: Ended) -> None:
+        if self._bus.heard("task.completed"):
+            done = ended.done
+            self._bus.emit(
+                TaskEnded(
+                    task_id=done.task_id, name=ended.name, attempt=done.attempt,
+                    state="completed", seconds=ended.seconds,
+                )
+            )  # fmt: skip
 
     def _lost(self, task_id: int, name: str, attempt: int) -> None:
         if self._bus.heard("task.lost"):

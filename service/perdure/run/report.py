@@ -64,9 +64,17 @@ def lost(run: FencedRun) -> None:
 
 
 def completed(run: FencedRun) -> None:
-    """A transaction of the handler's own has completed the task."""
+    """The task is completed: by a move, or by a transaction of the handler's own."""
+    bus, claimed = run.tools.bus, run.claimed
     _count(run, "completed")
-    run.tools.bus.emit(TasksCompleted(count=1))
+    bus.emit(TasksCompleted(count=1))
+    if bus.heard("task.completed"):
+        bus.emit(
+            TaskEnded(
+                task_id=claimed.task_id, name=claimed.name, attempt=run.attempt,
+                state="completed", seconds=_seconds(run),
+            )
+        )  # fmt: skip
 
 
 def settled(run: FencedRun, move: Move | None) -> None:
@@ -82,8 +90,6 @@ def settled(run: FencedRun, move: Move | None) -> None:
     match move.to:
         case Ended(state="completed"):
             completed(run)
-            if bus.heard("task.completed"):
-                bus.emit(TaskEnded(**about, state="completed", seconds=_seconds(run)))
         case Ended(state=state, kind=kind):
             _count(run, state)
             if bus.heard(f"task.{state}"):
