@@ -1,4 +1,4 @@
-"""TaskService: settings and declarations in, a wired service out; the one place that knows everybody."""
+"""TaskService: settings and declarations in, a wired service out; it alone knows everybody."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ class TaskService:
     def client(self) -> TaskClient:
         """A client for producers in the same program; use it as an async context manager."""
         if self._client is None:
-            from perdure.client.client import TaskClient  # noqa: PLC0415  (a worker needs none)
+            from perdure.client.client import TaskClient
 
             self._client = TaskClient(settings=self.settings, unique_key_of=self._unique_key_of)
         return self._client
@@ -106,7 +106,7 @@ class TaskService:
         detach = logs.attach(bus, self.settings.logging.level)
         worker = Worker(
             self.registry, self.settings, database,
-            bus=bus, operation_of=self._operation_of, options=options,
+            bus=bus, operation_of=self.operation_of, options=options,
         )  # fmt: skip
         try:
             async with worker:
@@ -140,7 +140,7 @@ class TaskService:
         logs.attach(bus, self.settings.logging.level)
         worker = Worker(
             self.registry, self.settings, database,
-            bus=bus, operation_of=self._operation_of, options=options,
+            bus=bus, operation_of=self.operation_of, options=options,
         )  # fmt: skip
         signals = _Signals(worker)
         loop = asyncio.get_running_loop()
@@ -177,7 +177,7 @@ class TaskService:
         metadata = definition.metadata.load(task.metadata_json())
         return definition.unique_key.function(metadata), definition.unique_key.policy
 
-    def _operation_of(self, task: NewTask[Any, Any]) -> Operation[Added]:
+    def operation_of(self, task: NewTask[Any, Any]) -> Operation[Added]:
         """How a handler's child is enqueued."""
         return operations.enqueue(entry_of(task, self._unique_key_of))
 
@@ -208,7 +208,7 @@ class _Signals:
 def _fastest_loop() -> Any:
     """Uvloop where it is installed: about a quarter more statements per second."""
     try:
-        import uvloop  # noqa: PLC0415  (an extra)
+        import uvloop
     except ImportError:
         return None
     return uvloop.new_event_loop

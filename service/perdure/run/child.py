@@ -27,6 +27,7 @@ from typing import Any, Protocol, cast
 from perdure import errors
 from perdure.declare.context import TaskContext
 from perdure.declare.definition import TaskDefinition, outcome_of
+from perdure.declare.kind import NewTask
 from perdure.declare.registry import Registry
 from perdure.declare.state import LeftBehind
 from perdure.declare.sync_context import SyncTaskContext
@@ -38,11 +39,12 @@ from perdure.errors import (
     TaskStopped,
 )
 from perdure.run import logs, report
-from perdure.run.child_port import AsyncPort, OperationOf, SyncPort
+from perdure.run.child_port import AsyncPort, SyncPort
 from perdure.run.events import run_fields
 from perdure.run.pipe import HEADER, Message, claimed_of, outcome_document, packed
 from perdure.settings import Settings, masker
 from perdure.store.database import Database
+from perdure.store.operations import Added, Operation
 from perdure.tasks.codec import error_record
 
 EXIT_ORPHAN = 70
@@ -68,6 +70,9 @@ class Application(Protocol):
 
     def database(self) -> Database:
         """A database as the settings say."""
+
+    def operation_of(self, task: NewTask[Any, Any]) -> Operation[Added]:
+        """How a handler's child is enqueued."""
 
 
 class Pipe:
@@ -170,7 +175,7 @@ class Stage:
         self.definition: TaskDefinition = service.registry[self._claimed.name]
         self._metadata = self.definition.metadata.load(self._claimed.metadata)
         self._database = service.database()
-        self._operation_of = cast("OperationOf", _named(message["operation_of"]))
+        self._operation_of = service.operation_of
         run_fields.set(
             {
                 "task_id": self._claimed.task_id,
@@ -206,7 +211,7 @@ class Stage:
         try:
             self._pipe.begin(context.stop.ask)
             value = self.definition.handler.make()(context)
-        except BaseException as error:  # noqa: BLE001  (whatever a handler raises is its ending)
+        except BaseException as error:
             exception = error
         finally:
             inside = False
@@ -235,7 +240,7 @@ class Stage:
         try:
             self._pipe.begin(on_stop)
             value = await self.definition.handler.make()(context)
-        except BaseException as error:  # noqa: BLE001  (whatever a handler raises is its ending)
+        except BaseException as error:
             exception = error
         finally:
             inside = False
@@ -257,7 +262,7 @@ class Stage:
         left = LeftBehind(None, self._claimed.explicit, None)
         try:
             left = context.left_behind()
-        except Exception as error:  # noqa: BLE001  (the last saved one holds)
+        except Exception as error:
             if exception is None:
                 exception = error
         end = ENDING | {"explicit": left.explicit, "saved": left.saved and list(left.saved)}
@@ -289,7 +294,7 @@ ENDING |= dict.fromkeys(("type", "message", "traceback"))
 def main() -> None:
     """Run what the worker sends until it is gone. Arguments: the pipe's number, the worker's id."""
     number, parent = map(int, sys.argv[1:])
-    os.set_inheritable(number, False)  # noqa: FBT003  (the function names it so)
+    os.set_inheritable(number, False)
     _die_with(parent)
     pipe = Pipe(socket.socket(fileno=number))
     threading.Thread(target=pipe.listen, name="perdure pipe", daemon=True).start()
@@ -297,7 +302,7 @@ def main() -> None:
         message = pipe.runs.get()
         try:
             stage = Stage(pipe, message)
-        except BaseException as error:  # noqa: BLE001  (imports run the user's code)
+        except BaseException as error:
             pipe.end(ENDING | _described(error))
             continue
         end = stage.run()
@@ -335,21 +340,16 @@ def _error(name: str, text: str) -> PerdureError:
 
 
 def _service(name: str) -> Application:
-    """The service that `module:attribute` names.
+    """The service that `module:attribute` names: the worker says it, never the database.
 
     Raises:
         ConfigurationError: it is none.
     """
-    found = _named(name)
+    module, _, attribute = name.partition(":")
+    found = attrgetter(attribute)(importlib.import_module(module))
     if not isinstance(getattr(found, "registry", None), Registry):
         raise ConfigurationError(f"{name} is a {type(found).__name__}, not a TaskService")
     return cast("Application", found)
-
-
-def _named(name: str) -> object:
-    """What `module:attribute` names; the worker says it, never the database."""
-    module, _, attribute = name.partition(":")
-    return attrgetter(attribute)(importlib.import_module(module))
 
 
 def _limit_memory(megabytes: int | None) -> None:

@@ -77,11 +77,9 @@ class ChildRun:
     async def _converse(self, child: Child) -> Message | None:
         """Have the child run the handler; what it says at the end, None: it has died."""
         tools = self._run.tools
-        made = tools.operation_of
         child.send({
             "what": "run",
             "application": tools.application,
-            "operation_of": f"{made.__module__}:{made.__qualname__}",
             "path": sys.path,
             "settings": settings_document(tools.settings()),
             "claimed": claimed_document(self._run.claimed),
@@ -105,7 +103,7 @@ class ChildRun:
         answer: Message = {"what": "answer", "id": message["id"]}
         try:
             answer["value"] = await self._do(message)
-        except Exception as error:  # noqa: BLE001  (it is raised where it was asked for)
+        except Exception as error:
             answer |= {"error": type(error).__name__, "text": describe(error)}
         child.send(answer)
 
