@@ -130,7 +130,7 @@ def test_a_foreign_line_and_a_structlog_line_carry_the_fields_of_their_run() -> 
     logging.getLogger("business").info("outside")
     foreign, own, outside = lines(stream)
     assert (foreign["event"], foreign["logger"], foreign["task_id"]) == ("sent well", "business", 7)
-    assert foreign["worker_id"] == str(worker)
+    assert foreign["worker_id"] == worker
     assert (own["event"], own["task_id"], own["attempt"]) == ("sent", 7, 3)
     assert "task_id" not in outside
 
