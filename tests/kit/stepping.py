@@ -72,6 +72,11 @@ class Stepped:
         return await cursor.fetchall() if cursor.description else []
 
 
+async def pause() -> None:
+    """Let others go on before the server is asked again."""
+    await asyncio.sleep(PAUSE_SECONDS)
+
+
 @asynccontextmanager
 async def stepped(database: Database, *, autocommit: bool = True) -> AsyncIterator[Stepped]:
     """A connection for steps; in autocommit the test says `begin` itself."""
@@ -91,4 +96,4 @@ async def waits_for_a_lock(database: Database, kind: str | None = None, sessions
     )
     async with asyncio.timeout(PATIENCE_SECONDS):
         while database.value(text, [database.name, kind]) < sessions:  # noqa: ASYNC110  (the server's)
-            await asyncio.sleep(PAUSE_SECONDS)
+            await pause()

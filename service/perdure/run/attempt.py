@@ -1,7 +1,7 @@
 """One run from claim to ending: decode, limits, handler, errors.
 
-An attempt is handed in exactly once, to the completer, after its code has stopped; every other part of
-the runtime only asks it to stop.
+An attempt is handed in exactly once, to the completer, after its code has stopped; every other part
+of the runtime only asks it to stop.
 """
 
 from __future__ import annotations
@@ -85,10 +85,15 @@ class Attempt(FencedRun):
     def _begin(self, invalid: str | None) -> Run | Move:
         """Run it, or what becomes of it instead; the plain case costs a few comparisons."""
         claimed, tools = self.claimed, self.tools
-        plain = invalid is None and not claimed.recovered and not claimed.crashes
+        plain = (
+            invalid is None
+            and not claimed.recovered and not claimed.crashes
+            and not claimed.suspect and not claimed.cancelled
+        )  # fmt: skip
         if plain and claimed.version <= self.definition.version and not tools.cancelled:
             return Run(isolated=self.definition.handler.isolated, write_start=False)
-        mail: Sequence[Mail] = (HELD_MAIL,) if claimed.task_id in tools.cancelled else ()
+        cancelled = claimed.cancelled or claimed.task_id in tools.cancelled
+        mail: Sequence[Mail] = (HELD_MAIL,) if cancelled else ()
         tools.cancelled.discard(claimed.task_id)
         decision = self._decide_start(invalid, mail)
         if isinstance(decision, Run):
@@ -261,12 +266,10 @@ class Attempt(FencedRun):
         )  # fmt: skip
         if plain:
             seconds = time.monotonic() - self.started
-            completer.end(
-                Ended(
-                    Done(self.lease, claimed.task_id, self.attempt, self.started_at, ending.result or "null"),
-                    claimed.name, self.tools.queue_of(claimed.lane), seconds, self._refuse,
-                )
-            )  # fmt: skip
+            result = ending.result or "null"
+            done = Done(self.lease, claimed.task_id, self.attempt, self.started_at, result)
+            lane = self.tools.queue_of(claimed.lane)
+            completer.end(Ended(done, claimed.name, lane, seconds, self._refuse))
             return
         decide = self._decider(ending)
         self._hand_in(decide(()), decide, self.progress)

@@ -139,7 +139,7 @@ async def finish(session: Session, worker: int, done: Sequence[Done]) -> list[st
 
 
 async def fates(session: Session, worker: int, runs: Sequence[tuple[UUID, int, int]]) -> list[str]:
-    """Whether each (lease, task, attempt) is still held, was recorded by this worker, or is lost."""
+    """Whether each (lease, task, attempt) is held still, recorded by this worker, or lost."""
     rows = await session.run(
         "fate",
         {
@@ -270,10 +270,11 @@ def _detailed(
         lease=lease, task_id=task_id, name=name, metadata=metadata, lane=lane, priority=priority,
         attempt=details["attempt"] or 0, failures=details["failures"] or 0,
         interruptions=details["interruptions"] or 0, crashes=details["crashes"] or 0,
-        recovered=bool(marks & 1), explicit=bool(marks & 2), reason=details["reason"] or "first",
+        recovered=bool(marks & 1), explicit=bool(marks & 2), suspect=bool(marks & 4),
+        reason=details["reason"] or "first",
         execution_metadata=details["execution_metadata"], version=details["version"] or 1,
         steps=details["steps"], headers=details["headers"], max_retries=details["max_retries"],
-        retry_delays=None if delays is None else tuple(delays),
+        retry_delays=None if delays is None else tuple(delays), cancelled=details["cancelled"],
     )  # fmt: skip
 
 

@@ -66,7 +66,9 @@ class Claimed(NamedTuple):
 
     `attempt` counts the runs begun and recorded before this one, which is `attempt + 1`.
     `recovered`: taken back from a dead worker. `explicit`: an earlier run used a transaction.
-    `marked`: its end has to go through `settle`. `max_retries` and `retry_delays` are those of the
+    `suspect`: may have started in a worker that died, unrecorded: for the choice of a process of
+    its own that is as good as a crash.
+    `cancelled`: a cancel lay in its mail already. `max_retries` and `retry_delays` are those of the
     task's own row, None where it says nothing; -1 is UNLIMITED.
     """
 
@@ -80,6 +82,7 @@ class Claimed(NamedTuple):
     crashes: int = 0
     recovered: bool = False
     explicit: bool = False
+    suspect: bool = False
     reason: str = "first"
     execution_metadata: str | None = None
     version: int = 1
@@ -87,7 +90,7 @@ class Claimed(NamedTuple):
     headers: str | None = None
     max_retries: int | None = None
     retry_delays: tuple[float, ...] | None = None
-    marked: bool = False
+    cancelled: bool = False
     lane: int = 0
     priority: int = 5
 

@@ -28,7 +28,8 @@ select n.part, n.lane, n.priority, t.id, t.name,
         then jsonb_build_object(
             'attempt', p.attempt, 'failures', p.failures, 'interruptions', p.interruptions, 'crashes', p.crashes,
             'marks', p.marks, 'reason', p.reason, 'version', p.version, 'execution_metadata', p.execution_metadata::text,
-            'steps', p.steps::text, 'headers', t.headers::text, 'max_retries', t.max_retries, 'retry_delays', t.retry_delays)::text
+            'steps', p.steps::text, 'headers', t.headers::text, 'max_retries', t.max_retries, 'retry_delays', t.retry_delays,
+            'cancelled', exists (select from perdure.mail as m where m.task_id = t.id and m.kind in ('cancel', 'replaced')))::text
     end
 from numbered as n
 join perdure.tasks as t on t.id = n.task_id
