@@ -1,4 +1,4 @@
-"""`python -m benchmarks drain [--tasks N] [--runs N] [--json]`: the last line is the measurement."""
+"""`python -m benchmarks drain [--tasks N] [--runs N] [--json]`: the last line is the result."""
 
 from __future__ import annotations
 

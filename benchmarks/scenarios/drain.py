@@ -1,4 +1,4 @@
-"""Drain: preloaded no-op async tasks with typed metadata and stored results, in one worker process."""
+"""Drain: preloaded async tasks that do nothing, with typed metadata and results, one worker."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import psycopg
+
 from benchmarks.harness import Measured, fresh_database, repeat, server
 
 PAYLOAD = "x" * 160
@@ -17,14 +18,14 @@ ROOT = Path(__file__).parents[2]
 
 
 def measure(tasks: int, runs: int) -> tuple[Measured, str]:
-    """Tasks per second, from the worker's first claim to its last outcome; and the server's version."""
+    """Tasks per second, from the worker's first claim to its last outcome; the server's version."""
     details: dict[str, object] = {}
     with server() as own:
         dsn = fresh_database(own)
         # The first worker registers the name, so that the load finds its lane.
         _work(dsn)
 
-        def once(number: int) -> float:
+        def once(_: int) -> float:
             with psycopg.connect(dsn, autocommit=True) as connection:
                 _load(connection, tasks)
                 before = _lsn(connection)

@@ -82,15 +82,15 @@ class NewerCheckpoint(PerdureError):
     """The saved execution metadata is of a newer version than this code knows."""
 
 
-class TaskStopped(PerdureError):  # noqa: N818  (a signal to handlers, named by the contract)
+class TaskStopped(PerdureError):
     """Raised by `context.stop.check()` once the run has been asked to stop."""
 
 
-class TaskNotFound(PerdureError):  # noqa: N818  (named by the contract)
+class TaskNotFound(PerdureError):
     """There is no such task: it was removed by retention, or never existed."""
 
 
-class TaskCancelled(PerdureError):  # noqa: N818  (named by the contract)
+class TaskCancelled(PerdureError):
     """The task whose result was awaited ended as cancelled; `error` is the stored record."""
 
     def __init__(self, task_id: int, error: dict[str, Any] | None) -> None:
@@ -100,7 +100,7 @@ class TaskCancelled(PerdureError):  # noqa: N818  (named by the contract)
         self.error = error
 
 
-class TaskFailed(PerdureError, Generic[E]):  # noqa: N818  (named by the contract)
+class TaskFailed(PerdureError, Generic[E]):
     """The task whose result was awaited ended as failed.
 
     `error` is the typed error as the handler gave it (None for a thrown one), `record` the whole

@@ -78,7 +78,7 @@ class TaskService:
     def client(self) -> TaskClient:
         """A client for producers in the same program; use it as an async context manager."""
         if self._client is None:
-            from perdure.client.client import TaskClient
+            from perdure.client.client import TaskClient  # noqa: PLC0415  (a worker needs none)
 
             self._client = TaskClient(settings=self.settings, unique_key_of=self._unique_key_of)
         return self._client
@@ -208,7 +208,7 @@ class _Signals:
 def _fastest_loop() -> Any:
     """Uvloop where it is installed: about a quarter more statements per second."""
     try:
-        import uvloop
+        import uvloop  # noqa: PLC0415  (an extra)
     except ImportError:
         return None
     return uvloop.new_event_loop

@@ -140,6 +140,7 @@ def test_a_handler_that_ignores_cancellation_does_not_hold_the_exit(fleet: Fleet
     ]
     fleet.start()
     until(lambda: ended(database, 1))
-    assert database.rows("select state, attempt, interruptions from perdure.task(%s::bigint)", (task,)) == [
+    state = "select state, attempt, interruptions from perdure.task(%s::bigint)"
+    assert database.rows(state, (task,)) == [
         ("completed", 2, 1)
     ]  # fmt: skip

@@ -98,10 +98,8 @@ def test_the_dump_makes_the_same_schema_as_migrating(blank: str, server: Server,
         other.execute(dump(name, limits={"metadata_bytes": 5000}))
         assert current(other.dsn, name) == REVISION
         assert catalogue(other.dsn, name) == catalogue(blank, name)
-        settings = in_schema(
-                "select key, value from perdure.settings where key <> 'range_began_at' order by key",
-                name,
-            )
+        kept = "select key, value from perdure.settings where key <> 'range_began_at' order by key"
+        settings = in_schema(kept, name)
         with psycopg.connect(blank) as connection:
             migrated = connection.execute(settings.encode()).fetchall()
         assert other.rows(settings) == migrated

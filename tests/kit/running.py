@@ -1,4 +1,4 @@
-"""A worker inside the test's own event loop, and questions about its tasks that wait for an answer."""
+"""A worker inside the test's own event loop, and questions about its tasks that wait."""
 
 from __future__ import annotations
 
@@ -38,9 +38,7 @@ class Running:
         """Call perdure.enqueue; options are its arguments."""
         values = {"name": name, "metadata": metadata, **options}
         arguments = ", ".join(f"{key} => %s" for key in values)
-        rows = await self.ask(
-            f"select task_id from perdure.enqueue({arguments})", *values.values()
-        )
+        rows = await self.ask(f"select task_id from perdure.enqueue({arguments})", *values.values())
         return int(rows[0]["task_id"])
 
     async def task(self, task_id: int) -> dict[str, Any]:

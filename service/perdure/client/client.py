@@ -50,7 +50,7 @@ class TaskHandle(Generic[R]):
         self.id = enqueued.id
         self.answer: Answer = enqueued.answer
 
-    async def result(self, timeout: float | timedelta | None = None) -> R:  # noqa: ASYNC109  (the contract's name)
+    async def result(self, timeout: float | timedelta | None = None) -> R:
         """Wait until the task has completed: its result; see `TaskClient.result`."""
         return cast("R", await self._client.result(self.id, self._task, timeout=timeout))
 
@@ -192,7 +192,7 @@ class TaskClient:
         id: int,
         kind: Task = "",
         *,
-        timeout: float | timedelta | None = None,  # noqa: ASYNC109  (the contract's name)
+        timeout: float | timedelta | None = None,
     ) -> Any:
         """Wait until the task has completed: its result, typed by the kind, else plain JSON.
 

@@ -1,1 +1,1 @@
-"""The whole story on a PostgreSQL of its own: handlers as a user writes them, and what must be true."""
+"""The whole story on a PostgreSQL of its own: a user's handlers, and what must be true."""

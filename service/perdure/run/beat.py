@@ -1,9 +1,9 @@
-"""Loop in its own thread on its own connection: beat and LISTEN; recovery, promotion, upkeep when told to.
+"""Loop in its own thread on its own connection: beat, LISTEN, and the chores it is told to do.
 
-A handler that blocks the event loop blocks neither. The lease is counted from the sending of the last
-good beat, by the monotonic clock; when it is over, the worker is told to stop what it runs. What the
-beat hears goes to the event loop as one value; what it is told to do for all, it does here, between
-two beats, in small turns.
+A handler that blocks the event loop blocks neither. The lease is counted from the sending of the
+last good beat, by the monotonic clock; when it is over, the worker is told to stop what it runs.
+What the beat hears goes to the event loop as one value; what it is told to do for all - recovery,
+promotion, upkeep - it does here, between two beats, in small turns.
 """
 
 from __future__ import annotations
@@ -293,7 +293,7 @@ class BeatLoop:
     def _drop_session(self) -> None:
         if self._listens:
             self._listens = False
-            self._hooks.listening(False)
+            self._hooks.listening(False)  # noqa: FBT003  (a callback's one argument)
         if self._session is not None:
             self._session.close()
             self._session = None

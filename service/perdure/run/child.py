@@ -80,7 +80,9 @@ class Pipe:
 
     def __init__(self, connection: socket.socket) -> None:
         self.runs: SimpleQueue[Message] = SimpleQueue()
-        self.on_stop: Callable[[str], object] | None = None
+        self.broken_off = False
+        """Whether the worker has broken off this run."""
+        self._on_stop: Callable[[str], object] | None = None
         self._connection = connection
         self._ids = itertools.count()
         self._answers: dict[int, Future[Message]] = {}
@@ -110,14 +112,15 @@ class Pipe:
     def begin(self, on_stop: Callable[[str], object]) -> None:
         """Say that the handler is called now; from here on it can be asked to stop."""
         with self._lock:
-            self.on_stop = on_stop
+            self._on_stop = on_stop
+            self.broken_off = False
             self._running = True
             self._write({"what": "begun"})
 
     def end(self, message: Message) -> None:
         """Say how the run has ended; what it has left running can say nothing after this."""
         with self._lock:
-            self.on_stop = None
+            self._on_stop = None
             self._running = False
             if not self._intact:
                 os._exit(EXIT_BROKEN)
@@ -131,9 +134,13 @@ class Pipe:
                     case "run":
                         self.runs.put(message)
                     case "stop":
-                        if (on_stop := self.on_stop) is not None:
+                        if (on_stop := self._on_stop) is not None:
                             with suppress(RuntimeError):  # its loop has just been closed
                                 on_stop(message["reason"])
+                    case "break":
+                        self.broken_off = True
+                        # Sent to the process, another thread might get it, and wake nobody.
+                        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
                     case _:
                         self._answers.pop(message["id"]).set_result(message)
         os._exit(EXIT_ORPHAN)
@@ -188,8 +195,8 @@ class Stage:
         """Call the handler; what the worker is told at its end."""
         if self.definition.handler.mode == "async":
             end = asyncio.run(self._on_loop())
-            # The loop has put back what was there before its own handler.
-            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            # The loop has put back the default in place of its own handler.
+            signal.signal(signal.SIGTERM, _ignore)
             return end
         return self._in_main_thread()
 
@@ -201,7 +208,7 @@ class Stage:
 
         def break_off(*_: object) -> None:
             nonlocal broken
-            if inside and not broken:
+            if inside and self._pipe.broken_off and not broken:
                 broken = True
                 raise TaskStopped("the run was broken off: it did not stop in time")
 
@@ -211,7 +218,7 @@ class Stage:
         try:
             self._pipe.begin(context.stop.ask)
             value = self.definition.handler.make()(context)
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001  (whatever a handler raises is its ending)
             exception = error
         finally:
             inside = False
@@ -228,7 +235,7 @@ class Stage:
         inside = True
 
         def break_off() -> None:
-            if inside and task is not None:
+            if inside and self._pipe.broken_off and task is not None:
                 task.cancel()
 
         def on_stop(reason: str) -> None:
@@ -240,7 +247,7 @@ class Stage:
         try:
             self._pipe.begin(on_stop)
             value = await self.definition.handler.make()(context)
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001  (whatever a handler raises is its ending)
             exception = error
         finally:
             inside = False
@@ -258,11 +265,11 @@ class Stage:
     ) -> Message:
         """The message about a handler that has returned `value`, or raised."""
         # From here on there is nothing to break off: what is said is about to be true.
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, _ignore)
         left = LeftBehind(None, self._claimed.explicit, None)
         try:
             left = context.left_behind()
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  (the last saved one holds)
             if exception is None:
                 exception = error
         end = ENDING | {"explicit": left.explicit, "saved": left.saved and list(left.saved)}
@@ -294,15 +301,16 @@ ENDING |= dict.fromkeys(("type", "message", "traceback"))
 def main() -> None:
     """Run what the worker sends until it is gone. Arguments: the pipe's number, the worker's id."""
     number, parent = map(int, sys.argv[1:])
-    os.set_inheritable(number, False)
+    os.set_inheritable(number, False)  # noqa: FBT003  (the function names it so)
     _die_with(parent)
+    signal.signal(signal.SIGTERM, _ignore)
     pipe = Pipe(socket.socket(fileno=number))
     threading.Thread(target=pipe.listen, name="perdure pipe", daemon=True).start()
     while True:
         message = pipe.runs.get()
         try:
             stage = Stage(pipe, message)
-        except BaseException as error:
+        except BaseException as error:  # noqa: BLE001  (imports run the user's code)
             pipe.end(ENDING | _described(error))
             continue
         end = stage.run()
@@ -311,7 +319,10 @@ def main() -> None:
             with suppress(Exception):
                 stream.flush()
         pipe.end(end)
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def _ignore(*_: object) -> None:
+    """The handler of SIGTERM while no handler of a task runs; programs that are started get none."""
 
 
 def _described(

@@ -36,10 +36,12 @@ class ChildRun:
             self._child.send({"what": "stop", "reason": reason})
 
     def break_off(self) -> None:
-        """No more asking: SIGTERM, and SIGKILL two seconds later."""
+        """No more asking: SIGTERM, and SIGKILL two seconds later; at once before it has begun."""
         self._broken = True
-        if self._child is not None:
-            self._child.terminate()
+        if self._child is not None and self._begun:
+            self._child.break_off()
+        elif self._child is not None:
+            self._child.kill()
 
     async def run(self) -> Ending | None:
         """The ending without the stop's reason; None: a transaction has completed the task."""
@@ -85,7 +87,7 @@ class ChildRun:
             "claimed": claimed_document(self._run.claimed),
         })  # fmt: skip
         if self._broken:
-            child.terminate()
+            child.kill()
         async with asyncio.TaskGroup() as group:
             while (message := await child.receive()) is not None:
                 match message["what"]:
@@ -103,7 +105,7 @@ class ChildRun:
         answer: Message = {"what": "answer", "id": message["id"]}
         try:
             answer["value"] = await self._do(message)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  (it is raised where it was asked for)
             answer |= {"error": type(error).__name__, "text": describe(error)}
         child.send(answer)
 

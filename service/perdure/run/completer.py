@@ -191,7 +191,7 @@ class Completer:
         for saving in soon.values():
             try:
                 await queue.save(session, [saving])
-            except Exception as error:  # noqa: PERF203  (rare: a value was refused)
+            except Exception as error:  # rare: a value was refused
                 if not is_data_error(error):
                     raise
         for saving, answer in asked:

@@ -1,8 +1,8 @@
 """Loop: asks plan, claims, and keeps what has not started, within a bound of number and age.
 
-What is claimed waits in a buffer for a free slot. How much is claimed ahead follows the tasks: short
-ones are fetched a fifth of a second ahead, so that a slot never waits for the database; long ones not at
-all. What waits longer than a second, or is paused meanwhile, goes back unharmed.
+What is claimed waits in a buffer for a free slot. How much is claimed ahead follows the tasks:
+short ones are fetched a fifth of a second ahead, so that a slot never waits for the database; long
+ones not at all. What waits longer than a second, or is paused meanwhile, goes back unharmed.
 """
 
 from __future__ import annotations

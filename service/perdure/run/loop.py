@@ -1,4 +1,4 @@
-"""Loop: once() -> delay, until stopped; wake, jitter, back-off; on asyncio, or turns of a thread."""
+"""Loop: once() -> delay, until stopped; wake, jitter, back-off; on asyncio or in a thread."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run may write, and how: every write is fenced by its lease; for the loop and for threads."""
+"""What a run may write, and how: every write is fenced by its lease; for loop and threads."""
 
 from __future__ import annotations
 

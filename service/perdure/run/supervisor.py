@@ -1,8 +1,8 @@
 """N worker processes: signals, restarts, recycling, burst.
 
-The parent opens no connection but for a moment after a child has died by itself: then it reports the
-death, so that the child's tasks need not wait for its lease. Children are fresh interpreters, never
-forks: a fork would share threads and sockets.
+The parent opens no connection but for a moment after a child has died by itself: then it reports
+the death, so that the child's tasks need not wait for its lease. Children are fresh interpreters,
+never forks: a fork would share threads and sockets.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from perdure.store.database import Database, is_transient
 
 EXIT_CONFIGURATION = 78
 EXIT_RECYCLE = 75
-"""A worker that has done its share of tasks, or grown too large, ends with this: start a new one."""
+"""A worker that has done its share of tasks, or grown too large, ends so: start a new one."""
 QUICK_SECONDS = 5.0
 """A child that lives shorter than this is started again only after a growing pause."""
 KILL_MARGIN_SECONDS = 4.0

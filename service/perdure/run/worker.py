@@ -1,8 +1,9 @@
 """Wires the loops of one process; the stop protocol in one place.
 
-Every process plays every role: it claims, runs, completes, beats, recovers, promotes. Stopping goes in
-steps: claim no more, hand back what has not started, ask the handlers to stop, cancel those that do not
-within their grace, save and put their tasks back, flush, let go of what still runs, take the row away.
+Every process plays every role: it claims, runs, completes, beats, recovers, promotes. Stopping goes
+in steps: claim no more, hand back what has not started, ask the handlers to stop, cancel those that
+do not within their grace, save and put their tasks back, flush, let go of what still runs, take the
+row away.
 """
 
 from __future__ import annotations
@@ -16,10 +17,8 @@ import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self, TypeVarTuple
 from uuid import UUID
-
-from typing_extensions import TypeVarTuple, Unpack
 
 import perdure
 from perdure.declare.kind import NewTask
@@ -157,7 +156,7 @@ class Worker:
             run=self._run, took=self._took,
         )  # fmt: skip
 
-    async def __aenter__(self) -> Worker:
+    async def __aenter__(self) -> Self:
         await self.start()
         return self
 
@@ -382,10 +381,10 @@ class Worker:
         if not self._counted:
             self._counted = self._completer.take_counts()
 
-    def _on_loop(self, function: Callable[[Unpack[Ts]], object]) -> Callable[[Unpack[Ts]], None]:
+    def _on_loop(self, function: Callable[[*Ts], object]) -> Callable[[*Ts], None]:
         """A callback for the beat's thread that runs `function` on the event loop."""
 
-        def call(*arguments: Unpack[Ts]) -> None:
+        def call(*arguments: *Ts) -> None:
             if not self._loop.is_closed():
                 self._loop.call_soon_threadsafe(function, *arguments)
 
@@ -406,7 +405,9 @@ class Worker:
                 run.ask("cancelled" if letter.kind == "cancel" else "replaced")
         waiting = {task.task_id for task in self._enqueuer.buffer} if beat.letters else set()
         self._tools.cancelled.clear()
-        self._tools.cancelled.update(l.task_id for l in beat.letters if l.task_id in waiting)
+        self._tools.cancelled.update(
+            letter.task_id for letter in beat.letters if letter.task_id in waiting
+        )
         gone = set(beat.lost)
         if gone:
             for run in list(self._holdings.running.values()):
@@ -445,9 +446,9 @@ class Worker:
         """Nothing here, nothing found by the last sweep, nothing due before the next beat."""
         since = self._enqueuer.empty_since
         return (
-            since is not None and time.monotonic() - since > BURST_QUIET_SECONDS and not self._holdings.running
-            and not self._enqueuer.buffer and not self._completer.backlog
-            and not self._beat.expects_work
+            since is not None and time.monotonic() - since > BURST_QUIET_SECONDS
+            and not self._holdings.running and not self._enqueuer.buffer
+            and not self._completer.backlog and not self._beat.expects_work
         )  # fmt: skip
 
     def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:

@@ -79,7 +79,7 @@ def register(session: SyncSession, registration: Registration) -> None:
 
 
 def register_types(session: SyncSession, types: Sequence[Mapping[str, object]]) -> None:
-    """Record the names that a worker serves: name, queue, priority, requires, description, schemas."""
+    """Record what a worker serves: names, queues, priorities, requires, descriptions, schemas."""
     session.run("register_types", {"types": json.dumps(list(types))})
 
 
