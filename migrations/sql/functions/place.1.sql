@@ -5,7 +5,8 @@
 create function perdure.place(
     ids bigint[], because text default null, due timestamptz default null, for_key text default null
 ) returns void
-    language plpgsql security definer set search_path = pg_catalog, perdure, pg_temp as $$
+    language plpgsql security definer set search_path = pg_catalog, perdure, pg_temp
+    set enable_seqscan = off set jit = off as $$
 declare
     waits boolean := due > clock_timestamp() or (because = 'suspended' and due is null);
     lanes integer[];
@@ -21,17 +22,19 @@ begin
     from unnest(ids) as i left join perdure.edges as e on e.task_id = i
     group by i having coalesce(waits, false) or count(e.after_id) > 0
     order by i;
+    -- One look per id: given the array, the plan that a session keeps would look into every range.
     with placed as (
         insert into perdure.ready (lane, priority, task_id)
-        select coalesce(l.id, 0), coalesce(t.priority, y.priority, 5), t.id
-        from perdure.tasks as t
+        select coalesce(l.id, 0), coalesce(t.priority, y.priority, 5), i
+        from unnest(ids) as i
+        cross join lateral (
+            select t.name, t.queue, t.priority, t.requires from perdure.tasks as t where t.id = i limit 1) as t
         left join perdure.task_types as y on y.name = t.name
         left join perdure.lanes as l on l.name = t.name
             and l.queue = coalesce(t.queue, y.queue)
-            and l.requires = perdure.joined(t.requires, y.requires)
-        where t.id = any (ids) and not coalesce(waits, false)
-            and not exists (select from perdure.edges as e where e.task_id = t.id)
-        order by t.id
+            and l.requires = case when t.requires is null then y.requires else perdure.joined(t.requires, y.requires) end
+        where not coalesce(waits, false) and not exists (select from perdure.edges as e where e.task_id = i)
+        order by i
         returning lane
     )
     select array_agg(distinct p.lane) into lanes from placed as p;

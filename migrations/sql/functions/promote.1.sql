@@ -1,22 +1,23 @@
 -- Moves what is due from waiting to ready, oldest first, at most so many; answers how many and in how
 -- many seconds the next is due (null: nothing waits for a time). Safe when several run at once.
+-- Sessions keep its plans: none made while the tables were empty may become a scan of full ones, and
+-- none may look at all that is due to sort it.
 create function perdure.promote(at_most integer) returns table (moved integer, due_in double precision)
-    language plpgsql security definer set search_path = pg_catalog, perdure, pg_temp as $$
+    language plpgsql security definer set search_path = pg_catalog, perdure, pg_temp
+    set enable_seqscan = off set enable_bitmapscan = off set jit = off as $$
 declare
     batch record;
 begin
     moved := 0;
     for batch in
         with due as materialized (
-            select w.ctid as row_at, w.task_id,
-                case w.reason when 'suspended' then 'until' when 'delay' then null when 'newer_checkpoint' then null
-                    else w.reason end as because
-            from perdure.waiting as w
+            select w.ctid as row_at from perdure.waiting as w
             where w.due_at <= (select clock_timestamp()) and w.blockers = 0
             order by w.due_at limit at_most for update skip locked),
-        gone as (delete from perdure.waiting where ctid = any (array(select d.row_at from due as d)) returning task_id)
-        select d.because, array_agg(d.task_id order by d.task_id) as ids
-        from due as d join gone as g on g.task_id = d.task_id group by d.because
+        gone as (delete from perdure.waiting where ctid = any (array(select d.row_at from due as d)) returning task_id, reason)
+        select case g.reason when 'suspended' then 'until' when 'delay' then null when 'newer_checkpoint' then null
+                else g.reason end as because, array_agg(g.task_id order by g.task_id) as ids
+        from gone as g group by 1
     loop
         perform perdure.place(batch.ids, batch.because);
         moved := moved + cardinality(batch.ids);

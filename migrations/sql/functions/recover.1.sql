@@ -4,7 +4,8 @@
 -- claim that has just committed would be missed. What a handler's open transaction holds is skipped
 -- and comes with a later turn; the worker's row stays until then.
 create function perdure.recover() returns table (worker_id bigint, worker text, tasks integer, started integer)
-    language plpgsql security definer set search_path = pg_catalog, perdure, pg_temp as $$
+    language plpgsql security definer set search_path = pg_catalog, perdure, pg_temp
+    set enable_seqscan = off set jit = off as $$
 #variable_conflict use_column
 declare
     gone record;
