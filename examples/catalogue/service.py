@@ -54,6 +54,7 @@ async def import_catalogue(
     if context.metadata.pages < 0:
         return Failure(ImportProblem(reason="pages must be 0 or more"), final=True)
     while progress.page < context.metadata.pages:
+        context.stop.check()
         async with context.transaction() as connection:
             await connection.execute(
                 "create table if not exists catalogue (task_id bigint, page int)"

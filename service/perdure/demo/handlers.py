@@ -73,6 +73,7 @@ async def import_table(context: TaskContext[ImportRequest, ImportProgress]) -> I
             (context.attempt, progress.pages),
         )
     while progress.pages < len(pages):
+        context.stop.check()  # asked to stop: end between two pages, go on elsewhere
         page = pages[progress.pages]
         async with context.transaction() as connection:
             for row in page:

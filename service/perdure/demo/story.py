@@ -169,7 +169,7 @@ class Story:
         page = self._value("select first_page from demo_runs order by at desc limit 1")
         holder = self._fleet.names.get(self._holder(), "a worker")
         self._say(
-            f"[green]{holder} goes on at page {page}[/], {time.monotonic() - since:.1f} s later."
+            f"[green]{holder} goes on at page {page}[/], {time.monotonic() - since:.2f} s later."
         )
 
     def _holder(self) -> int:
