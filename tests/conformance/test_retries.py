@@ -85,13 +85,13 @@ async def pause(worker: Running, task: int) -> float:
 
 
 @pytest.mark.conformance("C15")
-@pytest.mark.parametrize("runs", ["t", "r", "tr"])
-async def test_four_failures_exhaust_the_defaults(database: Database, runs: str) -> None:
+async def test_four_failures_exhaust_the_defaults(database: Database) -> None:
     async with running(database, service()) as worker:
-        row = await play(worker, runs)
-        assert ends(row) == ("failed", "exhausted", 4, 4)
-        kinds = [(run["attempt"], run["kind"]) for run in await runs_of(worker, row["id"])]
-        assert kinds == [(1, "failure"), (2, "failure"), (3, "failure")]
+        for runs in ("t", "r", "tr"):
+            row = await play(worker, runs)
+            assert ends(row) == ("failed", "exhausted", 4, 4)
+            kinds = [(run["attempt"], run["kind"]) for run in await runs_of(worker, row["id"])]
+            assert kinds == [(1, "failure"), (2, "failure"), (3, "failure")]
     database.check_drained()
 
 
@@ -270,14 +270,14 @@ async def test_a_handler_knows_its_last_attempt(database: Database) -> None:
 
 @pytest.mark.conformance("C25")
 async def test_every_run_keeps_its_error(database: Database) -> None:
-    async with running(database, service(RetryPolicy(max_retries=1, backoff=AT_ONCE))) as worker:
+    async with running(database, service(RetryPolicy(max_retries=2, backoff=AT_ONCE))) as worker:
         thrown = await play(worker, "t")
         returned = await play(worker, "r")
         for row in (thrown, returned):
-            (run,) = await runs_of(worker, row["id"])
-            assert (run["kind"], run["error"]["kind"]) == ("failure", "failure")
-            assert row["error"]["kind"] == "exhausted"
-            for number, error in enumerate((run["error"], row["error"]), 1):
+            errors = [run["error"] for run in await runs_of(worker, row["id"])]
+            errors.append(row["error"])
+            assert [error["kind"] for error in errors] == ["failure", "failure", "exhausted"]
+            for number, error in enumerate(errors, 1):
                 if row is thrown:
                     assert (error["type"], error["message"]) == ("ValueError", f"run {number}")
                     assert "raise ValueError" in error["traceback"]
