@@ -1,0 +1,63 @@
+"""Workers of which one after the other dies: deaths are reported as a supervisor would."""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tests.kit.databases import Database
+from tests.kit.fleet import Fleet, Process
+
+QUICK_BEATS = {"execution__beat_interval": "0.2s"}
+
+
+def enqueue(database: Database, name: str, count: int = 1, **metadata: object) -> list[int]:
+    """Enqueue so many tasks of one name by a plain INSERT; their ids."""
+    rows = database.rows(
+        "insert into perdure.tasks (name, metadata) select %s, %s::jsonb"
+        " from generate_series(1, %s::int) returning id",
+        (name, json.dumps(metadata), count),
+    )
+    return [id_ for (id_,) in rows]
+
+
+def ended(database: Database, count: int) -> bool:
+    """Whether so many tasks have ended."""
+    return bool(database.value("select count(*) from perdure.outcomes") >= count)
+
+
+def counters(database: Database, task_id: int) -> tuple[object, ...]:
+    """State, attempt, failures, interruptions, crashes."""
+    return database.rows(
+        "select state, attempt, failures, interruptions, crashes from perdure.task(%s::bigint)",
+        (task_id,),
+    )[0]
+
+
+def report(database: Database, dead: Process) -> None:
+    """Say that a process is dead, as a supervisor does for its child."""
+    database.execute(
+        "update perdure.workers set lease_seconds = 0 where host = %s and pid = %s",
+        (socket.gethostname(), dead.pid),
+    )
+
+
+def registered(database: Database, process: Process) -> bool:
+    """Whether the process has made itself known, and has begun to beat."""
+    return bool(
+        database.value("select count(*) from perdure.workers where pid = %s", (process.pid,))
+    )
+
+
+@contextmanager
+def opened_gate(fleet: Fleet) -> Iterator[None]:
+    """Let the gated tasks go on, for the life of the block."""
+    gate = Path(f"{fleet.ledger.path}.go")
+    gate.touch()
+    try:
+        yield
+    finally:
+        gate.unlink()
