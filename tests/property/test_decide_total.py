@@ -28,6 +28,7 @@ claims = st.builds(
     crashes=counts,
     recovered=st.booleans(),
     explicit=st.booleans(),
+    suspect=st.booleans(),
     version=st.integers(1, 3),
     max_retries=limits,
     retry_delays=st.none() | st.lists(st.floats(), max_size=3).map(tuple),
@@ -197,8 +198,8 @@ def test_a_start_is_a_run_or_a_move_of_the_table_that_counts_nothing(
 ) -> None:
     answer = decide_start(claimed, version=2, mail=mail, invalid=invalid, expired=expired)
     if isinstance(answer, Run):
-        assert answer.isolated == (claimed.crashes >= 2)
-        assert answer.write_start or not claimed.recovered
+        assert answer.isolated == (claimed.crashes + claimed.suspect >= 2)
+        assert answer.write_start or not (claimed.recovered or claimed.suspect)
         assert invalid is None
         assert not expired
         assert claimed.version <= 2

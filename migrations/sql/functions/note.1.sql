@@ -1,5 +1,5 @@
 -- Writes what a move changes in a task's progress: counters, execution metadata, marks. A task
--- without any of these gets no row. A saved checkpoint sets crashes to 0.
+-- without any of these gets no row. A saved checkpoint sets crashes to 0, and clears of suspicion.
 create function perdure.note(task bigint, move jsonb) returns void
     language plpgsql set search_path = pg_catalog, perdure, pg_temp as $$
 declare
@@ -15,7 +15,7 @@ begin
         failures = p.failures + failed,
         interruptions = p.interruptions + stopped,
         crashes = case when saved is null then p.crashes + crashed else 0 end,
-        marks = (p.marks & 2) | case when own then 2 else 0 end,
+        marks = p.marks & case when saved is null then 6 else 2 end | case when own then 2 else 0 end,
         started_at = null,
         version = coalesce((saved ->> 'version')::integer, p.version),
         execution_metadata = coalesce(nullif(saved -> 'execution_metadata', 'null'), p.execution_metadata),

@@ -1,5 +1,6 @@
 -- Takes the tasks of workers whose beat is too old, by the database's clock, back to ready. Decides
--- nothing: all tasks are marked recovered, and one crash is added to those known to have started.
+-- nothing: all tasks are marked recovered, and one crash is added to those known to have started;
+-- the others are marked as suspects: one of them may have killed the worker before a beat could say so.
 -- The worker's row is locked first and its leases are read in a later statement: in the same one a
 -- claim that has just committed would be missed. What a handler's open transaction holds is skipped
 -- and comes with a later turn; the worker's row stays until then.
@@ -29,11 +30,11 @@ begin
         from picked as p cross join unnest(p.task_ids) as i;
 
         insert into perdure.progress as p (task_id, attempt, marks, crashes)
-        select i, case when i = any (begun) then 1 else 0 end, 1, case when i = any (begun) then 1 else 0 end
+        select i, case when i = any (begun) then 1 else 0 end, case when i = any (begun) then 1 else 5 end, case when i = any (begun) then 1 else 0 end
         from unnest(held) as i order by i
         on conflict (task_id) do update set
             attempt = p.attempt + case when p.started_at is null then excluded.attempt else 0 end,
-            crashes = p.crashes + excluded.crashes, marks = p.marks | 1;
+            crashes = p.crashes + excluded.crashes, marks = p.marks | excluded.marks;
         insert into perdure.attempts (task_id, attempt, kind, started_at, worker_id)
         select p.task_id, p.attempt, 'crash', p.started_at, gone.id
         from perdure.progress as p where p.task_id = any (begun);

@@ -18,7 +18,7 @@ begin
         attempt = greatest(p.attempt, excluded.attempt),
         started_at = coalesce(p.started_at, excluded.started_at),
         crashes = case when saved is null then p.crashes else 0 end,
-        marks = p.marks | excluded.marks,
+        marks = p.marks & case when saved is null then 7 else 3 end | excluded.marks,
         version = coalesce((saved ->> 'version')::integer, p.version),
         execution_metadata = coalesce(excluded.execution_metadata, p.execution_metadata),
         steps = coalesce(excluded.steps, p.steps),

@@ -1,7 +1,8 @@
 -- What a task keeps between its runs: checkpoint and counters. Sparse: a task that completes in its
 -- first run without a checkpoint never has a row.
 -- attempt counts the runs begun and recorded; started_at is set while such a run is under way.
--- marks: 1 recovered from a dead worker, 2 an earlier run used a transaction (explicit).
+-- marks: 1 recovered from a dead worker, 2 an earlier run used a transaction (explicit), 4 suspect:
+-- was with a worker that died, and may have started there although nothing says so.
 create table perdure.progress (
     task_id bigint primary key,
     attempt integer not null default 0,

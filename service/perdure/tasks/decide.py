@@ -114,8 +114,8 @@ def decide_start(
         kind, message = "invalid", invalid
     else:
         return Run(
-            isolated=claimed.crashes >= isolate_after,
-            write_start=claimed.recovered or claimed.crashes > 0,
+            isolated=_apart(claimed, isolate_after),
+            write_start=claimed.recovered or claimed.suspect or claimed.crashes > 0,
         )
     return Move(
         to=Ended(
@@ -224,10 +224,18 @@ def _child_lost(claimed: Claimed, ending: Ending, rules: _Rules, base: Move) -> 
     """The child process died by itself: proof of guilt, if it ran alone because of crashes."""
     error = _record("crash", ending, rules, message=ending.message or "its child process died")
     lost = replace(base, saved=None, crashes=1)
-    if claimed.crashes < rules.isolate_after:
+    if not _apart(claimed, rules.isolate_after):
         return replace(lost, to=Ready(reason="crash"), run="crash", run_error=error)
     goal = Ended(state="failed", kind="crash", error=error)
     return replace(lost, to=goal, exhausted=rules.on_exhausted)
+
+
+def _apart(claimed: Claimed, isolate_after: int) -> bool:
+    """Whether it has been with so many workers that died that it has to run alone.
+
+    Among the first of them may be one that died before anything said that the task had started.
+    """
+    return claimed.crashes + claimed.suspect >= isolate_after
 
 
 def _failed(

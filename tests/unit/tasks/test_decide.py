@@ -247,7 +247,10 @@ def test_a_start_decides_before_the_handler_is_called() -> None:
 
     assert start() == Run(isolated=False, write_start=False)
     assert start(CLAIMED._replace(recovered=True)) == Run(isolated=False, write_start=True)
+    assert start(CLAIMED._replace(suspect=True)) == Run(isolated=False, write_start=True)
     assert start(CLAIMED._replace(crashes=2)) == Run(isolated=True, write_start=True)
+    # The worker that died first may have died of it, before anything said that it had started.
+    assert start(CLAIMED._replace(suspect=True, crashes=1)) == Run(isolated=True, write_start=True)
     for move, kind, exhausted in [
         (start(CLAIMED, CANCEL), "requested", None),
         (start(expired=True), "expired", None),
