@@ -154,6 +154,14 @@ async def test_a_cancel_reaches_the_child_and_breaks_it_off_after_its_grace(
     assert ledger.records("unwound", task_id)[0]["reason"] == "cancelled"
 
 
+async def test_a_sigterm_that_the_worker_has_not_sent_breaks_nothing_off(
+    database: Database, ledger: Ledger
+) -> None:
+    async with running(database, service, options=ISOLATED) as worker:
+        row = await worker.ended(await worker.enqueue("ignores"))
+    assert (row["state"], row["result"]) == ("completed", {"n": 1})
+
+
 @pytest.mark.conformance("C40")
 @pytest.mark.parametrize("name", ["sleeps", "deaf"])
 async def test_the_hard_timeout_ends_a_child_whatever_its_handler_does(

@@ -54,6 +54,7 @@ obeys = TaskKind("obeys", Number, execution_metadata=Pages, result=Number)
 cancelled = TaskKind("cancelled", Number)
 sleeps = TaskKind("sleeps", Number)
 deaf = TaskKind("deaf", Number)
+ignores = TaskKind("ignores", Number, result=Number)
 waits = TaskKind("waits", Number, result=Number)
 eats = TaskKind("eats", Number)
 leaves = TaskKind("leaves", Number)
@@ -169,6 +170,13 @@ def run_deaf(context: SyncTaskContext[Number, None]) -> None:
     note("start", context.task_id)
     while True:
         time.sleep(60)
+
+
+@builder.task(ignores, isolated=True)
+def run_ignores(context: SyncTaskContext[Number, None]) -> Number:
+    """Get a SIGTERM from somebody else."""
+    os.kill(os.getpid(), signal.SIGTERM)
+    return Number(n=context.attempt)
 
 
 @builder.task(waits, isolated=True)

@@ -146,7 +146,8 @@ class Attempt(FencedRun):
                 TaskStarted(task_id=claimed.task_id, name=claimed.name, attempt=self.attempt)
             )
         run_fields.set({"task_id": claimed.task_id, "name": claimed.name, "attempt": self.attempt})
-        self._set_timers()
+        if not isolated:
+            self._set_timers()
         try:
             if isolated:
                 ending = await self._in_child()
@@ -163,7 +164,7 @@ class Attempt(FencedRun):
             self._end(ending)
 
     async def _in_child(self) -> Ending | None:
-        self._child = ChildRun(self)
+        self._child = ChildRun(self, self._set_timers)
         ending = await self._child.run()
         if ending is None:
             self._completed()

@@ -322,7 +322,7 @@ def main() -> None:
 
 
 def _ignore(*_: object) -> None:
-    """The handler of SIGTERM while no handler of a task runs; programs that are started get none."""
+    """Handles SIGTERM while no task runs; unlike SIG_IGN it is not passed on to programs."""
 
 
 def _described(

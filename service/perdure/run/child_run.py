@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
@@ -13,16 +14,21 @@ from perdure.run.port import FencedRun
 from perdure.store.database import describe
 from perdure.tasks.decide import Ending
 
+START_SECONDS = 60.0
+"""A child that has not called the handler by then, for its imports, is killed: a failure."""
+
 
 class ChildRun:
     """One run in a child process: answers what its handler asks for, and brings back its end.
 
     Every write of the handler's goes through `run`, and so through its fence; what it writes in
-    transactions of its own it does itself, with the parameters that `run` has made.
+    transactions of its own it does itself, with the parameters that `run` has made. `began` is
+    called when the handler is.
     """
 
-    def __init__(self, run: FencedRun) -> None:
+    def __init__(self, run: FencedRun, began: Callable[[], None]) -> None:
         self._run = run
+        self._began = began
         self._child: Child | None = None
         self._begun = False
         self._asked: list[str] = []
@@ -88,17 +94,22 @@ class ChildRun:
         })  # fmt: skip
         if self._broken:
             child.kill()
+        late = asyncio.get_running_loop().call_later(START_SECONDS, child.kill)
         async with asyncio.TaskGroup() as group:
             while (message := await child.receive()) is not None:
                 match message["what"]:
                     case "begun":
                         self._begun = True
+                        late.cancel()
+                        self._began()
                         for reason in self._asked:
                             child.send({"what": "stop", "reason": reason})
                     case "end":
+                        late.cancel()
                         return message
                     case _:
                         group.create_task(self._answer(child, message))
+        late.cancel()
         return None
 
     async def _answer(self, child: Child, message: Message) -> None:

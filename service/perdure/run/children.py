@@ -75,12 +75,14 @@ class Child:
             return None
         return message
 
-    def terminate(self) -> None:
-        """SIGTERM now, SIGKILL if that does not end it in time."""
-        if self._process.returncode is None:
-            with suppress(ProcessLookupError):
-                self._process.terminate()
-            asyncio.get_running_loop().call_later(KILL_SECONDS, self.kill)
+    def break_off(self) -> None:
+        """SIGTERM, which the child sends to itself, now; SIGKILL if that does not end it in time.
+
+        One from anybody else means nothing to it: a service manager may send one to each process
+        of a worker, and only the worker knows what is to become of the run.
+        """
+        self.send({"what": "break"})
+        asyncio.get_running_loop().call_later(KILL_SECONDS, self.kill)
 
     def kill(self) -> None:
         """SIGKILL, for all that it has started, too."""
