@@ -54,7 +54,7 @@ def told(worker: Worker, session: Session, answer: str, db: Database, isolate_af
 def bought(lease: int, index: int, db: Database, isolate_after: int) -> Held:
     task = db.tasks[index]
     stage = "recovered" if task.recovered else "running"
-    if task.crashes >= isolate_after:
+    if task.crashes + task.suspect >= isolate_after:
         stage = "suspect"
     return Held(lease, index, stage, page=task.saved)
 

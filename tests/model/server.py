@@ -27,12 +27,11 @@ class Size(NamedTuple):
     checkpoints: int = 0  # per task
     releases: bool = False  # runs may be handed back, as at a shutdown
     isolate_after: int = 2
-    unlisted_deaths: int = 1  # a first run may kill its process before a beat has listed it
 
     @property
     def deaths_max(self) -> int:
         """Return how many worker processes may die of one task."""
-        return self.isolate_after + self.unlisted_deaths
+        return self.isolate_after
 
 
 class Server:
@@ -40,6 +39,7 @@ class Server:
 
     settle_order: ClassVar[tuple[str, ...]] = ("lock", "read")  # then it acts
     recovery_order: ClassVar[tuple[str, ...]] = ("lock", "read")  # then it moves
+    suspects: ClassVar[bool] = True
     claim_locks_worker: ClassVar[bool] = True
     separate_locks_worker: ClassVar[bool] = True
     promotion_reads_mail: ClassVar[bool] = True
@@ -96,7 +96,7 @@ class Server:
     def noted(self, task: Task, session: Session) -> Task:
         """Write about a running task."""
         if session.verb == "checkpoint":
-            return task._replace(saved=session.other, crashes=0)
+            return task._replace(saved=session.other, crashes=0, suspect=False)
         return task._replace(started=True)
 
     def moved(self, task: Task, session: Session) -> Task:
@@ -219,7 +219,8 @@ class Server:
     def blamed(self, task: Task) -> Task:
         """Count a crash against a task that is known to have started."""
         crashes = min(task.crashes + task.started, self.size.isolate_after)
-        return task._replace(recovered=True, crashes=crashes, started=False)
+        suspect = task.suspect or (self.suspects and not task.started)
+        return task._replace(recovered=True, crashes=crashes, started=False, suspect=suspect)
 
     # Words from outside, and promotion.
 

@@ -17,6 +17,7 @@ class Task(NamedTuple):
     places: tuple[str, ...] = ()  # exactly one, or none while a lease holds the task
     recovered: bool = False
     started: bool = False  # its start is written, or a beat has listed it
+    suspect: bool = False  # was with a worker that died, and may have started there unrecorded
     crashes: int = 0  # counted up to isolate_after
     saved: int = 0  # the number of the last checkpoint
     mail: tuple[str, ...] = ()  # cancel, proceed

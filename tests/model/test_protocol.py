@@ -11,7 +11,7 @@ from tests.model.explore import Finding, explore
 from tests.model.protocol import Protocol
 from tests.model.server import Size
 from tests.model.state import Budget
-from tests.model.variants import EXPECTATIONS, LIVENESS, POISON, Expectation
+from tests.model.variants import EXPECTATIONS, LIVENESS, Expectation
 
 SIZES = {
     "a lost connection and a false suspicion": Size(
@@ -122,11 +122,6 @@ def test_without_one_defence_a_counterexample_is_found(expected: Expectation) ->
     print(f"{expected.variant.__doc__} {finding}")  # noqa: T201 - pytest -rP shows it
     assert (finding.violated, len(finding.path)) == (expected.violated, expected.steps)
     assert explored(expected.size).violated is None  # it is the defence, not the size
-
-
-def test_a_poison_task_may_kill_one_process_before_a_beat_has_listed_it() -> None:
-    finding = explore(Protocol(POISON._replace(unlisted_deaths=0)))
-    assert finding.violated == "tasks_that_killed_too_many"
 
 
 @pytest.mark.parametrize("step", STEPS)

@@ -88,6 +88,12 @@ class CrashCountedAtTheEnd(Protocol):
         return task._replace(recovered=True, started=False)
 
 
+class NobodySuspected(Protocol):
+    """A first run that kills its worker before a beat has listed it counts for nothing."""
+
+    suspects = False
+
+
 class StartNotWritten(Protocol):
     """A recovered task runs before its start is written."""
 
@@ -151,8 +157,9 @@ EXPECTATIONS = (
     Expectation(OwnLeaseNotReread, LOST_OWN_LEASE, LIVENESS, 4),
     Expectation(CheckpointBesideOldSession, TWO_CHECKPOINTS, "checkpoints_that_went_back", 6),
     Expectation(CrashCountedAtTheEnd, POISON, LIVENESS, 0),
-    Expectation(StartNotWritten, POISON, KILLERS, 27),
-    Expectation(NoOwnProcess, POISON, KILLERS, 27),
+    Expectation(NobodySuspected, POISON, KILLERS, 19),
+    Expectation(StartNotWritten, POISON, KILLERS, 19),
+    Expectation(NoOwnProcess, POISON, KILLERS, 19),
     Expectation(SettleReadsBeforeItLocks, SUSPENSION, "mail_that_was_passed_over", 6),
     Expectation(PromotionLeavesMail, SUSPENSION, LIVENESS, 6),
 )
