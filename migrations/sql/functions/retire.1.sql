@@ -1,17 +1,14 @@
--- Removes what ended longer ago than its state's limit, counted from the end, with all that belongs
--- to it, at most so many at a time; what a live task still follows stays. Answers how many.
+-- Removes what ended longer ago than its state's limit, counted from the end, with all that belongs to
+-- it, at most so many at a time; what a live task still follows stays. Only in the default partition,
+-- where dropped ranges have left what had to stay longer: everywhere else whole ranges are dropped.
 create function perdure.retire(completed interval, failed interval, cancelled interval, at_most integer) returns integer
     language plpgsql security definer set search_path = pg_catalog, perdure, pg_temp as $$
 declare
     gone bigint[];
 begin
-    set local lock_timeout = '500ms';
     gone := array(
-        select o.task_id from perdure.outcomes as o
-        where o.task_id <= coalesce((
-                select max(s.task_id) from (
-                    select task_id from perdure.outcomes order by task_id limit at_most * 20) as s), 0)
-            and o.finished_at < (select clock_timestamp())
+        select o.task_id from perdure.outcomes_default as o
+        where o.finished_at < (select clock_timestamp())
                 - case o.state when 'completed' then completed when 'failed' then failed else cancelled end
             and not exists (select from perdure.edges as e where e.after_id = o.task_id)
         order by o.task_id limit at_most for update skip locked);

@@ -38,7 +38,7 @@ PROMOTE_MOST = 1000
 TURNS_MOST = 20
 """Turns of promotion between two beats: a flood of due tasks must not delay a beat."""
 RETIRE_MOST = 1000
-KEEP_MOST = 100_000
+KEEP_MOST = 20_000
 """Rows that may be copied out of a range that is dropped; with more it waits."""
 STATISTICS_SECONDS = 10.0
 
@@ -187,6 +187,10 @@ class BeatLoop:
 
     def _fail_for_now(self, error: BaseException) -> float:
         left = self.good_until - time.monotonic()
+        if self._session is not None and not self._session.broken:
+            # One statement was refused (a lock, a deadlock, a time-out); the connection is fine.
+            self._check_lease()
+            return self._backoff.next()
         if self._lost_since is None:
             self._lost_since = time.monotonic()
             self._bus.emit(DatabaseLost(loop="beat", error=describe(error)))

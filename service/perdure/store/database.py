@@ -176,6 +176,11 @@ class SyncSession:
         cursor = self.connection.execute(text, params, prepare=self._database.prepare)
         return cursor.fetchall() if cursor.description else []
 
+    @property
+    def broken(self) -> bool:
+        """Whether the connection is of no use any more."""
+        return self.connection.closed
+
     def listen(self, channels: Sequence[str], *, on: bool) -> None:
         """LISTEN on these channels, or stop it; their names are letters and digits of ours."""
         for channel in channels:

@@ -1,0 +1,82 @@
+"""Ranges of ids, and what becomes of tasks that ended long ago."""
+
+from __future__ import annotations
+
+from tests.kit.databases import Database
+
+SECONDS = "interval '7 days', interval '30 days', interval '7 days'"
+
+
+def end(database: Database, task_id: int, state: str, days_ago: int) -> None:
+    """Take a ready task to its end, so many days ago."""
+    database.execute("delete from perdure.ready where task_id = %s", (task_id,))
+    database.execute(
+        "insert into perdure.outcomes (task_id, attempt, state, finished_at)"
+        " values (%s, 0, %s, clock_timestamp() - make_interval(days => %s))",
+        (task_id, state, days_ago),
+    )
+    database.execute(
+        "update perdure.tasks set created_at = now() - make_interval(days => %s) where id = %s",
+        (days_ago, task_id),
+    )
+
+
+def enqueue(database: Database) -> int:
+    return int(database.value("insert into perdure.tasks (name) values ('a') returning id"))
+
+
+def next_range(database: Database) -> None:
+    """As if a day had passed: the sequence moves to the next boundary."""
+    database.execute(
+        "update perdure.settings set value = to_jsonb(clock_timestamp() - interval '2 days')"
+        " where key = 'range_began_at'"
+    )
+    database.execute("select setval('perdure.tasks_id_seq', currval('perdure.tasks_id_seq') + 2000)")
+    database.execute("select perdure.keep_ranges()")
+
+
+def test_a_day_later_ids_begin_at_the_next_range_and_four_are_ready_ahead(
+    database: Database,
+) -> None:
+    assert enqueue(database) == 1
+    next_range(database)
+    assert enqueue(database) == 100_000_000
+    assert database.value("select to_regclass('perdure.tasks_5') is not null")
+    assert database.value("select count(*) from perdure.tasks_default") == 0
+
+
+def test_a_range_is_dropped_whole_and_what_must_stay_is_kept(database: Database) -> None:
+    old, failed, live, recent = (enqueue(database) for _ in range(4))
+    end(database, old, "completed", 10)
+    end(database, failed, "failed", 10)
+    database.execute("insert into perdure.progress (task_id) values (%s), (%s)", (old, failed))
+    next_range(database)
+    end(database, recent, "completed", 8)
+    database.execute("update perdure.tasks set created_at = now() - interval '8 days'")
+    assert database.value(f"select perdure.drop_range({SECONDS}, 10)") == 0
+    assert database.value("select to_regclass('perdure.tasks_0') is null")
+    assert database.rows("select id from perdure.tasks order by id") == [(failed,), (live,)]
+    assert database.rows("select task_id from perdure.progress") == [(failed,)]
+    assert database.value("select state from perdure.task(%s::bigint)", (live,)) == "pending"
+    assert database.value("select state from perdure.task(%s::bigint)", (failed,)) == "failed"
+
+
+def test_a_range_with_too_much_to_keep_waits(database: Database) -> None:
+    live = [enqueue(database) for _ in range(3)]
+    next_range(database)
+    database.execute("update perdure.tasks set created_at = now() - interval '8 days'")
+    assert database.value(f"select perdure.drop_range({SECONDS}, 2)") is None
+    assert database.value("select count(*) from perdure.tasks") == len(live)
+
+
+def test_what_stayed_longer_than_its_range_is_removed_when_its_time_has_come(
+    database: Database,
+) -> None:
+    failed = enqueue(database)
+    end(database, failed, "failed", 10)
+    next_range(database)
+    assert database.value(f"select perdure.drop_range({SECONDS}, 10)") == 0
+    assert database.value(f"select perdure.retire({SECONDS}, 10)") == 0
+    database.execute("update perdure.outcomes set finished_at = now() - interval '31 days'")
+    assert database.value(f"select perdure.retire({SECONDS}, 10)") == 1
+    assert database.value("select count(*) from perdure.tasks") == 0
