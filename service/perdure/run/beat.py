@@ -312,6 +312,9 @@ class BeatLoop:
     def _sleep(self, delay: float) -> None:
         """Wait for the next beat, or mail, or to be told; a wake-up for work does not end it."""
         until = time.monotonic() + delay
+        # What came with the answer to a statement has left the socket: select would not show it.
+        if self._listens and self._hears_mail():
+            return
         while (left := until - time.monotonic()) > 0:
             watched = [self._reader]
             if self._session is not None and self._listens:
