@@ -201,7 +201,7 @@ class _Signals:
             self._last = asyncio.create_task(self._end_now())
 
     async def _end_now(self) -> None:
-        await self._worker.abandon_now()
+        await self._worker.abandon()
         _leave(EXIT_SECOND_SIGNAL)
 
 

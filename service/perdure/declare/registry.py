@@ -54,6 +54,21 @@ class Registry:
         """All names and aliases, in the order of their declaration."""
         return tuple(self._by_name)
 
+    def described(self) -> list[dict[str, object]]:
+        """What a database is told of each name: defaults, and the JSON Schema for producers."""
+        return [
+            {
+                "name": name,
+                "queue": definition.queue or "default",
+                "priority": 5 if definition.priority is None else definition.priority,
+                "requires": list(definition.requires),
+                "description": definition.description,
+                "schemas": {"metadata": definition.metadata.schema()},
+            }
+            for definition in self._definitions
+            for name in definition.names
+        ]
+
     def __contains__(self, name: str) -> bool:
         return name in self._by_name
 

@@ -28,6 +28,7 @@ from perdure.run.events import (
     WorkerRecovered,
 )
 from perdure.run.loop import Backoff
+from perdure.settings import Settings
 from perdure.store import upkeep, workers
 from perdure.store.database import Database, SyncSession, describe, is_transient
 from perdure.store.upkeep import Keep
@@ -69,6 +70,21 @@ class Pace(NamedTuple):
     lease_seconds: float
     keep: Keep
     wakeups: bool
+
+    @classmethod
+    def of(cls, settings: Settings) -> Pace:
+        """Read them from the settings."""
+        execution, keep = settings.execution, settings.retention
+        return cls(
+            beat_interval=execution.beat_interval.total_seconds(),
+            lease_seconds=execution.lease_duration.total_seconds(),
+            keep=Keep(
+                keep.completed.total_seconds(),
+                keep.failed.total_seconds(),
+                keep.cancelled.total_seconds(),
+            ),
+            wakeups=settings.scheduling.wakeups == "auto",
+        )
 
 
 class BeatLoop:

@@ -18,6 +18,7 @@ from uuid import UUID
 from perdure.run.events import Bus, TasksClaimed
 from perdure.run.holdings import Holdings
 from perdure.run.loop import Loop
+from perdure.settings import Settings
 from perdure.store import queue, workers
 from perdure.store.database import Database, Session, is_transient
 from perdure.tasks.places import Claimed
@@ -55,6 +56,18 @@ class Tuning(NamedTuple):
     sweep_interval: float
     oldest_first_every: int
     prefetch: int | None
+
+    @classmethod
+    def of(cls, settings: Settings) -> Tuning:
+        """Read them from the settings; `prefetch` None: it follows the speed of the tasks."""
+        scheduling, prefetch = settings.scheduling, settings.execution.prefetch
+        return cls(
+            batch_size=scheduling.batch_size,
+            polling_delay=scheduling.polling_delay.total_seconds(),
+            sweep_interval=scheduling.sweep_interval.total_seconds(),
+            oldest_first_every=scheduling.oldest_first_every,
+            prefetch=None if prefetch == "auto" else int(prefetch),
+        )
 
 
 class Enqueuer:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import random
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
 
 from perdure.run.events import Bus, DatabaseBack, DatabaseLost, LoopFailed
 from perdure.store.database import describe, is_transient
@@ -119,6 +119,14 @@ class Loop:
     async def _pause(self, delay: float | None) -> None:
         """Wait for a wake, at most `delay` seconds and a little; None: for a wake only."""
         stretched = None if delay is None else delay * (1 + JITTER * self._rng.random())
-        with contextlib.suppress(TimeoutError):
+        with suppress(TimeoutError):
             async with asyncio.timeout(stretched):
                 await self._wake.wait()
+
+
+@asynccontextmanager
+async def bounded(seconds: float) -> AsyncIterator[None]:
+    """asyncio.timeout that ends quietly: what was not done in time is left to the next step."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(max(0.0, seconds)):
+            yield

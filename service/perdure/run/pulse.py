@@ -37,10 +37,9 @@ class Pulse:
         self._path = path
         self._file: int | None = None
         if path is not None:
+            _remove_abandoned()
             with suppress(OSError):
-                flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
-                self._file = os.open(path, flags, 0o600)
-                fcntl.flock(self._file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+                self._file = _hold(path)
 
     def __enter__(self) -> Self:
         return self
@@ -59,8 +58,8 @@ class Pulse:
             return
         os.close(self._file)
         self._file = None
-        if not _is_held(self._path):
-            self._path.unlink(missing_ok=True)
+        with suppress(OSError):
+            _is_held(self._path, remove=True)
 
 
 def pulses() -> Iterator[tuple[str, float]]:
@@ -74,14 +73,35 @@ def pulses() -> Iterator[tuple[str, float]]:
                 yield path.name, max(0.0, time.time() - found.st_mtime)
 
 
-def _is_held(path: Path) -> bool:
-    """Whether a process that lives has the file open as its own."""
+def _hold(path: Path) -> int:
+    """Open the file, made if need be, as one's own; again if it has been removed meanwhile."""
+    while True:
+        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        fcntl.flock(file, fcntl.LOCK_SH)
+        with suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(file), path.lstat()):
+                return file
+        os.close(file)
+
+
+def _remove_abandoned() -> None:
+    """Remove the files of workers of this user that were killed."""
+    for path in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
+        with suppress(OSError):
+            if path.lstat().st_uid == os.geteuid():
+                _is_held(path, remove=True)
+
+
+def _is_held(path: Path, *, remove: bool = False) -> bool:
+    """Whether a process that lives has the file as its own; `remove` one that nobody has."""
     try:
         file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError:
         return False
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if remove:
+            path.unlink()
     except BlockingIOError:
         return True
     finally:

@@ -105,7 +105,9 @@ class Supervisor:
 
     async def _live(self, place: int) -> int:
         """One child from its start to its end; its exit code."""
-        child = await asyncio.create_subprocess_exec(*self._command)
+        # In a group of its own: Ctrl-C in a terminal is for the supervisor; a child that gets it
+        # as well would take the SIGTERM that follows for a second signal, and not wait.
+        child = await asyncio.create_subprocess_exec(*self._command, process_group=0)
         self._children[child.pid] = child
         self._bus.emit(ChildStarted(pid=child.pid, place=place))
         ended = asyncio.create_task(child.wait())

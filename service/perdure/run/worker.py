@@ -11,16 +11,12 @@ from __future__ import annotations
 import asyncio
 import os
 import random
-import secrets
-import socket
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Self, TypeVarTuple
 from uuid import UUID
 
-import perdure
 from perdure.declare.kind import NewTask
 from perdure.declare.registry import Registry
 from perdure.run.attempt import Attempt
@@ -37,13 +33,13 @@ from perdure.run.events import (
     WorkerStopping,
 )
 from perdure.run.holdings import Holdings
+from perdure.run.loop import bounded
 from perdure.run.port import Tools
 from perdure.run.slots import Slots, Threads
 from perdure.run.watch import Watch
 from perdure.settings import Settings
 from perdure.store.database import Database
 from perdure.store.operations import Added, Operation
-from perdure.store.upkeep import Keep
 from perdure.store.workers import Beat, Registration
 from perdure.tasks.places import Claimed
 
@@ -110,7 +106,6 @@ class Worker:
         self._operation_of = operation_of
         self._bus = bus
         self._rng = rng or random.Random()  # noqa: S311  (jitter, no secret)
-        self._name = f"{socket.gethostname()}:{os.getpid()}"
         self._stopped = asyncio.Event()
         self._stop_reason: str | None = None
         self._stop_asked = asyncio.Event()
@@ -121,7 +116,6 @@ class Worker:
         self._lease_is_over = False
         self._stopping = False
         self._counted: Mapping[tuple[str, str, str], tuple[int, float]] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
         self._wire()
 
     def _wire(self) -> None:
@@ -131,9 +125,9 @@ class Worker:
             batch=lambda: self.settings.scheduling.batch_size, relieved=self._relieved,
         )  # fmt: skip
         self._enqueuer = Enqueuer(
-            self._database, self._names(), self._holdings, worker_id=lambda: self.id,
-            demand=self._demand, tuning=self._tuning, queues=self.options.queues,
-            bus=self._bus, rng=self._rng,
+            self._database, self._registry.names(), self._holdings, worker_id=lambda: self.id,
+            demand=self._demand, tuning=lambda: Tuning.of(self.settings),
+            queues=self.options.queues, bus=self._bus, rng=self._rng,
         )  # fmt: skip
         self._threads = Threads(lambda: self.settings.execution.concurrency)
         self._children = Children()
@@ -182,7 +176,7 @@ class Worker:
         await self._database.check_version()
         loop = asyncio.get_running_loop()
         self._beat = BeatLoop(
-            self._database, self._registration, self._types(),
+            self._database, self._registration, self._registry.described(),
             channel=self._database.channel,
             hooks=Hooks(
                 holdings=self._held, heard=self._on_loop(self._heard), counts=self._counts,
@@ -190,7 +184,8 @@ class Worker:
                 listening=self._on_loop(self._listening),
                 lease_over=self._on_loop(self._lease_over), reborn=self._on_loop(self._reborn),
             ),
-            pace=self._pace, bus=self._bus, rng=random.Random(self._rng.random()),  # noqa: S311
+            pace=lambda: Pace.of(self.settings), bus=self._bus,
+            rng=random.Random(self._rng.random()),  # noqa: S311  (jitter, no secret)
         )  # fmt: skip
         self._loop = loop
         self._beat.start()
@@ -199,7 +194,7 @@ class Worker:
         self._completer.loop.start()
         self._enqueuer.loop.start()
         self._slots.resize(self.settings.execution.concurrency)
-        self._spawn(self._watch.run())
+        self._watching = asyncio.create_task(self._watch.run(), name="perdure watch")
         self._bus.emit(
             WorkerStarted(
                 worker_id=self.id, pid=os.getpid(),
@@ -244,18 +239,17 @@ class Worker:
         self._enqueuer.closed = True
         for run in list(self._holdings.running.values()):
             run.ask("shutdown", grace=min(run.stop_grace, max(0.0, grace - STOP_MARGIN_SECONDS)))
-        async with _bounded(grace):
+        async with bounded(grace):
             await self._enqueuer.loop.stop()
             await self._enqueuer.give_back_all()
             await self._slots.idle()
             await self._completer.drained()
-        await self._abandon()
+        await self.abandon()
         await self._children.close()
-        for task in self._tasks:
-            task.cancel()
+        self._watching.cancel()
         self._count()
         self.clean = False
-        async with _bounded(max(LAST_RELEASE_SECONDS, began + grace - time.monotonic())):
+        async with bounded(max(LAST_RELEASE_SECONDS, began + grace - time.monotonic())):
             await asyncio.to_thread(self._beat.stop)
             await self._enqueuer.close()
             await self._completer.close()
@@ -269,19 +263,18 @@ class Worker:
         self._stopped.set()
         return self.abandoned
 
-    async def abandon_now(self) -> None:
-        """A second signal: release what runs, at once; the caller ends the process."""
-        await self._abandon()
+    async def abandon(self) -> None:
+        """The last release: what still runs waits for a second and then runs elsewhere.
 
-    async def _abandon(self) -> None:
-        """The last release: what still runs waits for a second and then runs elsewhere."""
+        After a second signal at once, else at the end of the grace; the caller ends the process.
+        """
         self._children.kill()
         left = list(self._holdings.running.values())
         self.abandoned = len(left)
         for run in left:
             run.abandon()
         if left:
-            async with _bounded(LAST_RELEASE_SECONDS):
+            async with bounded(LAST_RELEASE_SECONDS):
                 await self._completer.drained()
 
     async def _run(self, claimed: Claimed) -> None:
@@ -301,24 +294,6 @@ class Worker:
         if not self._enqueuer.buffer:
             self._enqueuer.loop.wake()
 
-    def _names(self) -> Sequence[str]:
-        return self._registry.names()
-
-    def _types(self) -> list[dict[str, object]]:
-        """What the database is told of each name: defaults, and schemas for producers."""
-        return [
-            {
-                "name": name,
-                "queue": definition.queue or "default",
-                "priority": 5 if definition.priority is None else definition.priority,
-                "requires": list(definition.requires),
-                "description": definition.description,
-                "schemas": {"metadata": definition.metadata.schema()},
-            }
-            for definition in self._registry
-            for name in definition.names
-        ]
-
     def _demand(self) -> Demand:
         now = time.monotonic()
         since, ended = self._rated
@@ -333,39 +308,14 @@ class Worker:
             open=self._stop_reason is None and not self._lease_is_over,
         )
 
-    def _tuning(self) -> Tuning:
-        scheduling = self.settings.scheduling
-        prefetch = self.settings.execution.prefetch
-        return Tuning(
-            batch_size=scheduling.batch_size,
-            polling_delay=scheduling.polling_delay.total_seconds(),
-            sweep_interval=scheduling.sweep_interval.total_seconds(),
-            oldest_first_every=scheduling.oldest_first_every,
-            prefetch=None if prefetch == "auto" else int(prefetch),
-        )
-
-    def _pace(self) -> Pace:
-        keep = self.settings.retention
-        return Pace(
-            beat_interval=self.settings.execution.beat_interval.total_seconds(),
-            lease_seconds=self.settings.execution.lease_duration.total_seconds(),
-            keep=Keep(
-                keep.completed.total_seconds(),
-                keep.failed.total_seconds(),
-                keep.cancelled.total_seconds(),
-            ),
-            wakeups=self.settings.scheduling.wakeups == "auto",
-        )
-
     def _registration(self) -> Registration:
-        return Registration(
-            # Random, not counted: after a failover no old worker can come back under this id.
-            id=secrets.randbits(62) + 1, name=self._name, host=socket.gethostname(),
-            pid=os.getpid(), version=perdure.__version__,
-            lease_seconds=self.settings.execution.lease_duration.total_seconds(),
-            queues=tuple(self.options.queues), names=tuple(self._names()),
-            slots=self.settings.execution.concurrency,
-        )  # fmt: skip
+        execution = self.settings.execution
+        return Registration.of_this_process(
+            lease_seconds=execution.lease_duration.total_seconds(),
+            queues=tuple(self.options.queues),
+            names=self._registry.names(),
+            slots=execution.concurrency,
+        )
 
     def _held(self) -> tuple[Sequence[int], Sequence[UUID], str | None]:
         """For the beat's thread: copying a dict or a list is one step of the interpreter."""
@@ -450,16 +400,3 @@ class Worker:
             and not self._holdings.running and not self._enqueuer.buffer
             and not self._completer.backlog and not self._beat.expects_work
         )  # fmt: skip
-
-    def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.create_task(coroutine)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-
-
-@asynccontextmanager
-async def _bounded(seconds: float) -> AsyncIterator[None]:
-    """asyncio.timeout that ends quietly: what was not done in time is left to the next step."""
-    with suppress(TimeoutError):
-        async with asyncio.timeout(max(0.0, seconds)):
-            yield

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
+import secrets
+import socket
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 from uuid import UUID
 
+import perdure
 from perdure.store.database import Session, SyncSession
 from perdure.store.queue import array_literal
 from perdure.tasks.plan import Lane
@@ -68,6 +72,23 @@ class Registration(NamedTuple):
     queues: tuple[str, ...]
     names: tuple[str, ...]
     slots: int
+
+    @classmethod
+    def of_this_process(
+        cls,
+        *,
+        lease_seconds: float,
+        queues: tuple[str, ...],
+        names: tuple[str, ...],
+        slots: int,
+    ) -> Registration:
+        """A new worker; its id is random, so that after a failover none comes back under it."""
+        host, pid = socket.gethostname(), os.getpid()
+        return cls(
+            id=secrets.randbits(62) + 1, name=f"{host}:{pid}", host=host, pid=pid,
+            version=perdure.__version__, lease_seconds=lease_seconds, queues=queues, names=names,
+            slots=slots,
+        )  # fmt: skip
 
 
 def register(session: SyncSession, registration: Registration) -> None:
