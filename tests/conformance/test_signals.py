@@ -220,3 +220,70 @@ async def test_a_signal_that_came_too_late_has_no_effect_and_is_in_the_history(
             assert unused == [{"patch": {"token": "late"}}]
             assert (await worker.task(task_id))["attempt"] == 1
     database.check_drained()
+
+
+@pytest.mark.conformance("C54")
+async def test_all_signals_that_pass_one_suspension_are_used_by_it(database: Database) -> None:
+    shop, gate = Shop(), Gate(database)
+    async with running(database, shop.service) as worker, stepped(database) as other:
+        task_id = await worker.enqueue("pay", '{"wait_key": "k"}')
+        gate.close()
+        shop.go[task_id].set()
+        await gate.reached()
+        call = "select perdure.proceed_waiting('k', patch => %s)"
+        for patch in ('{"token": "first"}', '{"token": "second"}'):
+            assert await other.run(call, [patch]) == [("kept",)]
+        gate.open()
+        ended = await worker.ended(task_id)
+        assert ended["result"] == {"reason": "proceeded", "token": "second"}
+        assert not database.rows("select from perdure.mail")
+    assert shop.starts == {task_id: 2}
+    database.check_drained()
+
+
+@pytest.mark.conformance("C53")
+async def test_a_kept_signal_is_not_refused_for_its_size_afterwards(database: Database) -> None:
+    shop, gate = Shop(), Gate(database)
+    half = json.dumps({"token": "t" * 600_000})
+    async with running(database, shop.service) as worker, stepped(database) as other:
+        task_id = await worker.enqueue("pay", execution_metadata=half)
+        gate.close()
+        shop.go[task_id].set()
+        await gate.reached()
+        patch = json.dumps({"more": "m" * 600_000})
+        call = "select perdure.proceed(%s, patch => %s)"
+        assert await other.run(call, [task_id, patch]) == [("kept",)]
+        gate.open()
+        ended = await worker.ended(task_id)
+        assert (ended["state"], ended["attempt"]) == ("completed", 2)
+    database.check_drained()
+
+
+@pytest.mark.conformance("C53")
+async def test_an_open_transaction_holds_up_neither_beats_nor_other_signals(
+    database: Database,
+) -> None:
+    shop = Shop()
+    async with running(database, shop.service) as worker, stepped(database) as other:
+        tasks = [await worker.enqueue("pay") for _ in range(2)]
+        for task_id in tasks:
+            shop.go[task_id].set()
+            await worker.state(task_id, "suspended")
+        stuck, free = tasks
+        await other.run("begin")
+        await other.run("select from perdure.waiting where task_id = %s for update", [stuck])
+        # As if they had passed the suspensions, uncommitted.
+        database.execute(
+            "insert into perdure.mail (task_id, kind, body)"
+            " select i, 'proceed', '{}' from unnest(%s::bigint[]) as i", [tasks],
+        )  # fmt: skip
+        worker.worker.beat_now()
+        assert (await worker.ended(free))["state"] == "completed"
+        now = database.value("select clock_timestamp()")
+        beaten = "select heartbeat_at > %s from perdure.workers"
+        await worker.until(lambda: database.value(beaten, [now]), timeout=2)
+        assert (await worker.task(stuck))["state"] == "suspended"
+        await other.run("commit")
+        assert (await worker.ended(stuck))["state"] == "completed"
+    assert set(shop.starts.values()) == {2}
+    database.check_drained()

@@ -1,6 +1,7 @@
 -- Gives one checked signal to a task: changes it in place if it is suspended or still in the pass
--- that an earlier proceed began, else keeps it as mail. Answers as proceed does.
-create function perdure.deliver(task bigint, signal jsonb) returns text
+-- that an earlier proceed began, else keeps it as mail. Answers as proceed does. accepted: it has
+-- been kept as mail before, so nobody is there any more who could be told that it is refused.
+create function perdure.deliver(task bigint, signal jsonb, accepted boolean default false) returns text
     language plpgsql set search_path = pg_catalog, perdure, pg_temp as $$
 declare
     place text := perdure.locate(task);
@@ -13,14 +14,14 @@ begin
     elsif place = 'ended' then
         return 'ended';
     end if;
-    if signal ? 'signal_key' and (
+    if not accepted and signal ? 'signal_key' and (
         exists (select from perdure.progress where task_id = task and signal_keys @> array[signal ->> 'signal_key'])
         or exists (select from perdure.mail where task_id = task and body ->> 'signal_key' = signal ->> 'signal_key')) then
         return 'repeated';
     end if;
     if not (place = 'waiting' and now_waits in ('suspended', 'proceeded')
             or place = 'ready' and now_ready = 'proceeded') then
-        if (select count(*) from perdure.mail where task_id = task and kind = 'proceed') >= 100 then
+        if not accepted and (select count(*) from perdure.mail where task_id = task and kind = 'proceed') >= 100 then
             perform perdure.refuse('PD004|100 signals are kept for this task already|let it suspend and use them up first');
         end if;
         insert into perdure.mail (task_id, kind, body) values (task, 'proceed', signal);
@@ -28,7 +29,7 @@ begin
         return 'kept';
     end if;
     perform perdure.apply_signal(task, signal);
-    if (select octet_length(execution_metadata::text) > perdure.setting('checkpoint_bytes')
+    if not accepted and (select octet_length(execution_metadata::text) > perdure.setting('checkpoint_bytes')
         from perdure.progress where task_id = task) then
         perform perdure.refuse('PD002|the execution metadata would be larger than ' || perdure.setting('checkpoint_bytes')
             || ' bytes|store it elsewhere, or raise limits.checkpoint_bytes');

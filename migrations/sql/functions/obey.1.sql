@@ -1,13 +1,17 @@
 -- Obeys the mail of tasks in no lease: what finish_plain left, what passed a suspension uncommitted,
 -- a cancel whose worker died. Answers how many letters it has dealt with. Each letter is locked, so
--- that two turns at once do not obey it twice; those of running tasks stay.
+-- that two turns at once do not obey it twice; those of running tasks stay. A beat runs this: what
+-- an open transaction stands in the way of is left for a later turn.
 create function perdure.obey(at_most integer) returns integer
-    language plpgsql security definer set search_path = pg_catalog, perdure, pg_temp as $$
+    language plpgsql security definer set search_path = pg_catalog, perdure, pg_temp
+    set lock_timeout = '50ms' as $$
 declare
     letter record;
     place text;
     target bigint;
+    woken jsonb := '{}';
     dealt integer := 0;
+    waited integer := 0;
 begin
     delete from perdure.mail where id in (
         select m.id from perdure.mail as m where m.keep_until < (select clock_timestamp()) for update skip locked);
@@ -22,34 +26,37 @@ begin
                     or exists (select from perdure.waiting as w where w.task_id = m.task_id and w.reason = 'suspended'))
         order by m.id limit at_most for update skip locked
     loop
-        target := coalesce(letter.task_id, (
+        -- All signals for one key that have passed one suspension go to it, as settle would have it.
+        target := coalesce(letter.task_id, (woken ->> letter.wait_key)::bigint, (
             select w.task_id from perdure.waiting as w
             where w.wait_key = letter.wait_key and w.reason = 'suspended' order by w.task_id limit 1));
-        place := perdure.locate(target);
-        if place = 'lease' or target is null then
-            continue;
-        end if;
-        if place = 'ended' or place is null then
-            update perdure.outcomes as o set cancel_requested_at = m.posted_at
-            from perdure.mail as m
-            where o.task_id = target and o.cancel_requested_at is null
-                and m.id = letter.id and m.kind in ('cancel', 'replaced');
-            perform perdure.forget_mail(target);
-            perform perdure.unblock(target);
-        elsif letter.kind in ('cancel', 'replaced') then
-            perform perdure.take_out(target, place);
-            perform perdure.finish_unrun(target, 'cancelled',
-                case letter.kind when 'cancel' then 'requested' else 'replaced' end);
-        elsif letter.kind = 'proceed' then
-            delete from perdure.mail where id = letter.id;
-            perform perdure.deliver(target, letter.body - 'signal_key');
-            if letter.body ? 'signal_key' then
-                perform perdure.apply_signal(target, jsonb_build_object('signal_key', letter.body -> 'signal_key'));
+        continue when target is null;
+        begin
+            place := perdure.locate(target);
+            continue when place = 'lease';
+            if place = 'ended' or place is null then
+                update perdure.outcomes as o set cancel_requested_at = m.posted_at
+                from perdure.mail as m
+                where o.task_id = target and o.cancel_requested_at is null
+                    and m.id = letter.id and m.kind in ('cancel', 'replaced');
+                perform perdure.forget_mail(target);
+                perform perdure.unblock(target);
+            elsif letter.kind in ('cancel', 'replaced') then
+                perform perdure.take_out(target, place);
+                perform perdure.finish_unrun(target, 'cancelled',
+                    case letter.kind when 'cancel' then 'requested' else 'replaced' end);
+            elsif letter.kind = 'proceed' then
+                delete from perdure.mail where id = letter.id;
+                perform perdure.deliver(target, letter.body, accepted => true);
+                woken := woken || jsonb_build_object(coalesce(letter.wait_key, ''), target);
+            else
+                continue;
             end if;
-        else
-            continue;
-        end if;
-        dealt := dealt + 1;
+            dealt := dealt + 1;
+        exception when lock_not_available then
+            waited := waited + 1;
+            exit when waited = 10;
+        end;
     end loop;
     return dealt;
 end $$;
