@@ -12,7 +12,7 @@ declare
     kept bigint;
     stays constant text := $q$
         select t.id from %1$I.tasks_%2$s as t left join %1$I.outcomes_%2$s as o on o.task_id = t.id
-        where o.task_id is null or o.finished_at >= clock_timestamp()
+        where o.task_id is null or o.finished_at >= (select clock_timestamp())
             - case o.state when 'completed' then $1 when 'failed' then $2 else $3 end
             or exists (select from %1$I.edges as e where e.after_id = t.id) $q$;
 begin

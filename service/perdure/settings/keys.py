@@ -94,7 +94,7 @@ class Persistence(_Group):
         "1 to 40 bytes of UTF-8, without control characters, not beginning with pg_",
     )
     pool_max_size: Count = _number(
-        8, "Most connections of the pool; two fixed ones come on top.", 1, 1_000, "connections"
+        8, "Most connections of the pool; three fixed ones come on top.", 1, 1_000, "connections"
     )
     pool_min_size: Count = _number(
         1, "Connections that the pool keeps open when idle.", 0, 1_000, "connections"
