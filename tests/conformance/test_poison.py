@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -27,6 +27,11 @@ def all_are_held(fleet: Fleet, count: int) -> bool:
     """Whether one worker has so many tasks, most of them before their start."""
     held = "select sum(cardinality(task_ids)) from perdure.leases group by worker_id"
     return fleet.database.rows(held) == [(count,)]
+
+
+def started(fleet: Fleet, task: int, times: int) -> Callable[[], bool]:
+    """Asks whether the task's handler has begun so often."""
+    return lambda: len(fleet.ledger.records("start", task)) >= times
 
 
 def check_quarantine(fleet: Fleet, poison: int, workers: list[Process], last: Process) -> None:
@@ -94,7 +99,7 @@ def test_a_task_without_checkpoints_whose_worker_is_killed_nine_times_completes(
     (task,) = enqueue(database, "stays", n=9)
     workers = [fleet.start(**QUICK_BEATS)]
     for kills in range(1, 10):
-        until(lambda kills=kills: len(fleet.ledger.records("start", task)) >= kills)
+        until(started(fleet, task, kills))
         # The first start is known by a beat only, the later ones are written.
         until(lambda: database.rows("select from perdure.workers where running <> '{}'"))
         workers.append(fleet.start(**QUICK_BEATS))

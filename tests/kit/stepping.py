@@ -95,5 +95,5 @@ async def waits_for_a_lock(database: Database, kind: str | None = None, sessions
         " and wait_event = coalesce(%s, wait_event)"
     )
     async with asyncio.timeout(PATIENCE_SECONDS):
-        while database.value(text, [database.name, kind]) < sessions:  # noqa: ASYNC110  (the server's)
+        while database.value(text, [database.name, kind]) < sessions:
             await pause()

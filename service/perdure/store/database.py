@@ -231,8 +231,7 @@ class Database:
         self._pool_sizes = (pool_min_size, pool_max_size)
         self._pool: AsyncConnectionPool[AsyncConnection[Row]] | None = None
         self._sync_pool: ConnectionPool[Connection[Row]] | None = None
-        # Two first uses at the same moment must not open two pools.
-        self._opening = asyncio.Lock()
+        self._opening = asyncio.Lock()  # two first uses at one moment must not open two pools
         self._opening_sync = threading.Lock()
 
     def text(self, name: str) -> LiteralString:
