@@ -13,15 +13,15 @@ from dataclasses import replace
 from typing import Any
 
 from perdure.declare.context import TaskContext
-from perdure.declare.definition import TaskDefinition
 from perdure.declare.state import LeftBehind
 from perdure.declare.sync_context import SyncTaskContext
 from perdure.errors import InvalidPayload, NewerCheckpoint, TaskStopped, UnencodableValue
 from perdure.run import report
 from perdure.run.child_run import ChildRun
 from perdure.run.completer import Ended, Handed
-from perdure.run.events import TaskStarted, run_fields
-from perdure.run.port import FencedRun, ThreadPort, Tools
+from perdure.run.events import LoopFailed, TaskStarted, run_fields
+from perdure.run.port import ThreadPort, Tools
+from perdure.run.stopping import StoppableRun
 from perdure.store.queue import Done, Saving, Settling
 from perdure.tasks.checkpoints import load_execution_metadata
 from perdure.tasks.decide import Ending, Run, decide_end, decide_start
@@ -34,35 +34,31 @@ ABANDONED_SECONDS = 1.0
 HELD_MAIL = Mail(id=0, kind="cancel")
 
 
-class Attempt(FencedRun):
+class Attempt(StoppableRun):
     """One run of one task."""
 
-    __slots__ = ("_abandoned", "_breaking", "_child", "_hard", "_task", "_timers", "_working",
-                 "asked_at", "context", "definition", "reason")  # fmt: skip
+    __slots__ = ("_abandoned", "_handed")
 
     def __init__(self, claimed: Claimed, tools: Tools) -> None:
         super().__init__(claimed, tools)
-        self.definition: TaskDefinition = tools.registry[claimed.name]
-        self.context: Any = None
-        self.reason: str | None = None
-        """Why it has been asked to stop; None: it has not."""
-        self.asked_at: float | None = None
-        self._child: ChildRun | None = None
-        self._task: asyncio.Task[Any] | None = None
-        self._timers: list[asyncio.TimerHandle] = []
-        self._working = False
-        self._hard = False
-        self._breaking = False
         self._abandoned = False
-
-    @property
-    def stop_grace(self) -> float:
-        """Seconds between the request to stop and the cancellation."""
-        own = self.definition.stop_grace
-        return self.tools.settings().execution.stop_grace.total_seconds() if own is None else own
+        self._handed = False
 
     async def run(self) -> None:
-        """Decide whether to begin, run the handler, hand in the ending."""
+        """Decide whether to begin, run the handler, hand in the ending.
+
+        A fault of ours on the way is told, and ends the run as a failure: no task is left behind.
+        """
+        try:
+            await self._run()
+        except Exception as error:  # noqa: BLE001  (a slot that dies would keep its task for ever)
+            self.tools.bus.emit(LoopFailed(loop="slot", error=error))
+            if not self._handed:
+                self._end(
+                    Ending(attempt=self.attempt, exception=error, explicit=self.claimed.explicit)
+                )
+
+    async def _run(self) -> None:
         claimed = self.claimed
         metadata, invalid = None, None
         try:
@@ -157,8 +153,7 @@ class Attempt(FencedRun):
             else:
                 ending = await self._in_thread(metadata)
         finally:
-            for timer in self._timers:
-                timer.cancel()
+            self._cancel_timers()
             running.pop(claimed.task_id, None)
         if not self._abandoned:
             self._end(ending)
@@ -204,7 +199,8 @@ class Attempt(FencedRun):
             return self._raised(exception)
         return self._returned(value if isinstance(value, OUTCOMES) else Success(value))
 
-    def _raised(self, error: BaseException) -> Ending:
+    def _raised(self, error: BaseException) -> Ending | None:
+        """What an exception means; nothing, if a transaction has completed the task before."""
         unwound = self.reason is not None and isinstance(
             error, asyncio.CancelledError | TaskStopped
         )
@@ -212,6 +208,9 @@ class Attempt(FencedRun):
             left = self.context.left_behind()
         except Exception:  # noqa: BLE001  (the last saved one holds)
             left = LeftBehind(None, self.claimed.explicit, None)
+        if left.completed is not None and left.completed.certain:
+            self._completed()
+            return None
         return Ending(
             attempt=self.attempt,
             exception=error,
@@ -249,6 +248,7 @@ class Attempt(FencedRun):
 
     def _completed(self) -> None:
         """A transaction of the handler's has completed the task: nothing is left to hand in."""
+        self._handed = True
         self.tools.holdings.gave(self.lease)
         report.completed(self)
 
@@ -256,6 +256,7 @@ class Attempt(FencedRun):
         """Hand in: plainly where nothing but a result is to be written, else by a move."""
         if ending is None:
             return
+        self._handed = True
         completer, claimed = self.tools.completer, self.claimed
         pending = completer.forget(claimed.task_id)
         if pending is not None:
@@ -294,9 +295,10 @@ class Attempt(FencedRun):
     def _hand_in(
         self, move: Move, decide: Callable[[Sequence[Mail]], Move], progress: str | None
     ) -> None:
-        self.tools.completer.hand_in(self._handed(move, decide, progress))
+        self._handed = True
+        self.tools.completer.hand_in(self._settling(move, decide, progress))
 
-    def _handed(
+    def _settling(
         self, move: Move, decide: Callable[[Sequence[Mail]], Move], progress: str | None = None
     ) -> Handed:
         started_at = None if move.attempt is None else self.started_at
@@ -315,61 +317,7 @@ class Attempt(FencedRun):
 
     def _refuse(self, error: BaseException) -> Handed:
         move = self._refused(error)
-        return self._handed(move, lambda _: move)
-
-    def _set_timers(self) -> None:
-        timeouts = self.definition.timeouts
-        if timeouts.soft is None and timeouts.hard is None:
-            return
-        loop = asyncio.get_running_loop()
-        if timeouts.soft is not None:
-            self._timers.append(loop.call_later(timeouts.soft, self.ask, "timeout"))
-        if timeouts.hard is not None:
-            self._timers.append(loop.call_later(timeouts.hard, self._time_out))
-
-    def ask(self, reason: str, *, grace: float | None = None) -> None:
-        """Ask the run to stop, and cancel it after its grace; a cancel wins over other reasons."""
-        first = self.reason is None
-        if not first and reason not in ("cancelled", "replaced"):
-            if grace is not None:
-                self._break_after(grace)
-            return
-        self.reason = reason
-        self._tell(reason)
-        if first:
-            self.asked_at = time.monotonic()
-        self._break_after(self.stop_grace if grace is None else grace)
-
-    def _tell(self, reason: str) -> None:
-        if self.context is not None:
-            self.context.stop.ask(reason)
-        if self._child is not None:
-            self._child.ask(reason)
-
-    def _break_after(self, seconds: float) -> None:
-        self._timers.append(asyncio.get_running_loop().call_later(seconds, self._break_off))
-
-    def _time_out(self) -> None:
-        """The hard timeout: no grace any more."""
-        if self.reason in (None, "timeout"):
-            self._hard = True
-            if self.reason is None:
-                self.reason = "timeout"
-                self.asked_at = time.monotonic()
-                self._tell("timeout")
-        self._break_off()
-
-    def _break_off(self) -> None:
-        """Throw CancelledError into async code, or end the child, once; a thread is only asked."""
-        if self._breaking:
-            return
-        if self._child is not None:
-            self._breaking = True
-            self._child.break_off()
-        elif self._working and self._task is not None:
-            self._breaking = True
-            if self.definition.handler.mode == "async":
-                self._task.cancel()
+        return self._settling(move, lambda _: move)
 
     def abandon(self) -> None:
         """The last release: the task waits a second and runs elsewhere; nothing more is written."""

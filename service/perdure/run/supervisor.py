@@ -1,7 +1,7 @@
 """N worker processes: signals, restarts, recycling, burst.
 
 The parent opens no connection but for a moment after a child has died by itself: then it reports
-the death, so that the child's tasks need not wait for its lease. Children are fresh interpreters,
+the death and recovers the child's tasks, which need not wait for its lease. Children are fresh interpreters,
 never forks: a fork would share threads and sockets.
 """
 
@@ -14,8 +14,9 @@ import socket
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import closing
 
-from perdure.run.events import Bus, ChildEnded, ChildStarted
+from perdure.run.events import Bus, ChildEnded, ChildStarted, LoopFailed, WorkerRecovered
 from perdure.run.loop import Backoff
 from perdure.store import workers
 from perdure.store.database import Database, is_transient
@@ -26,6 +27,8 @@ EXIT_RECYCLE = 75
 QUICK_SECONDS = 5.0
 """A child that lives shorter than this is started again only after a growing pause."""
 KILL_MARGIN_SECONDS = 4.0
+_CLEAN = (0, EXIT_RECYCLE, -signal.SIGTERM)
+"""Ends that leave nothing behind: SIGTERM itself ends only a child that is not a worker yet."""
 
 
 class Supervisor:
@@ -91,7 +94,7 @@ class Supervisor:
             began = time.monotonic()
             code = await self._live(place)
             if self._stopping.is_set() or (self._burst and code == 0):
-                self._status = self._status or (1 if code not in (0, EXIT_RECYCLE) else 0)
+                self._status = self._status or (0 if code in _CLEAN else 1)
                 return
             if code == EXIT_CONFIGURATION:
                 # It would be as wrong the next time: everything ends, with the same code.
@@ -120,25 +123,33 @@ class Supervisor:
                     child.kill()
             code = await ended
         finally:
+            # Whoever gives up the supervisor must not leave workers behind without one.
+            if child.returncode is None:
+                child.kill()
             asked.cancel()
             self._children.pop(child.pid, None)
         self._bus.emit(ChildEnded(pid=child.pid, place=place, code=code))
-        if code not in (0, EXIT_RECYCLE, EXIT_CONFIGURATION):
+        if code not in (*_CLEAN, EXIT_CONFIGURATION):
             await asyncio.to_thread(self._report, child.pid)
         return code
 
     def _report(self, pid: int) -> None:
-        """Tell the others that the child is dead; without a database its lease will say so."""
+        """Say that the child is dead, and put its tasks back at once: this death is no suspicion.
+
+        What cannot be said now is left to the child's lease, which ends by itself.
+        """
         try:
-            session = self._database.sync_session(application="perdure supervisor")
-        except Exception as error:
+            with closing(self._database.sync_session(application="perdure supervisor")) as session:
+                workers.report_dead(session, socket.gethostname(), pid)
+                recovered = workers.recover(session, reported_only=True)
+        except Exception as error:  # noqa: BLE001  (it must not take the other children along)
             if not is_transient(error):
-                raise
+                self._bus.emit(LoopFailed(loop="supervisor", error=error))
             return
-        try:
-            workers.report_dead(session, socket.gethostname(), pid)
-        finally:
-            session.close()
+        if recovered:
+            self._bus.emit(
+                WorkerRecovered(workers=len(recovered), tasks=sum(r.tasks for r in recovered))
+            )
 
     async def _pause(self, seconds: float) -> None:
         try:

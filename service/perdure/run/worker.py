@@ -163,6 +163,11 @@ class Worker:
         return self._stop_reason
 
     @property
+    def held(self) -> int:
+        """Leases that this worker believes to hold."""
+        return len(self._holdings.leases())
+
+    @property
     def connections(self) -> int:
         """Connections to the server that this process may use."""
         return FIXED_CONNECTIONS + self.settings.persistence.pool_max_size
