@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from tests.kit.databases import Database
 from tests.kit.fleet import Fleet, stopped, until
+
+SHUTDOWN_GRACE = 3.0
+"""As in QUICK, in seconds."""
 
 
 @pytest.fixture
@@ -59,11 +63,14 @@ def test_ten_thousand_tasks_survive_the_sigkill_of_two_workers(fleet: Fleet) -> 
 @pytest.mark.conformance("C7")
 def test_two_workers_start_each_of_ten_thousand_tasks_exactly_once(fleet: Fleet) -> None:
     database = fleet.database
-    ids = enqueue(database, "short", 10_000)
     fleet.start(), fleet.start()
+    until(lambda: database.value("select count(*) from perdure.workers") == 2)
+    ids = enqueue(database, "short", 10_000)
     until(lambda: ended(database, 10_000), timeout=60)
-    starts = [record["task"] for record in fleet.ledger.records("start")]
-    assert sorted(starts) == sorted(ids)
+    starts = fleet.ledger.records("start")
+    assert sorted(start["task"] for start in starts) == sorted(ids)
+    assert len({start["pid"] for start in starts}) == 2
+    assert database.value("select count(*) from perdure.outcomes") == 10_000
     assert database.rows("select distinct attempt, state from perdure.outcomes") == [
         (1, "completed")
     ]
@@ -132,14 +139,23 @@ def test_a_handler_that_ignores_cancellation_does_not_hold_the_exit(fleet: Fleet
     (task,) = enqueue(database, "stubborn", 1)
     first = fleet.start()
     until(lambda: fleet.ledger.records("start", task))
+    asked = time.monotonic()
     first.signal(signal.SIGTERM)
     assert first.wait(timeout=5) == 0
+    assert time.monotonic() - asked <= SHUTDOWN_GRACE + 0.5
     assert fleet.ledger.records("ignored", task)
-    assert database.rows("select state, reason from perdure.task(%s::bigint)", (task,)) == [
-        ("scheduled", "interruption")
-    ]
-    fleet.start()
+    row = database.rows(
+        "select t.state, t.reason, t.worker_id, extract(epoch from w.due_at - a.ended_at)::float"
+        " from perdure.task(%s::bigint) as t join perdure.waiting as w on w.task_id = t.id"
+        " join perdure.attempts as a on a.task_id = t.id", (task,)
+    )  # fmt: skip
+    assert row[0][:3] == ("scheduled", "interruption", None)
+    assert row[0][3] == pytest.approx(1, abs=0.1)
+    written = len(fleet.ledger.records(task_id=task))
+    second = fleet.start()
     until(lambda: ended(database, 1))
+    later = fleet.ledger.records(task_id=task)[written:]
+    assert {record["pid"] for record in later} == {second.pid}
     state = "select state, attempt, interruptions from perdure.task(%s::bigint)"
     assert database.rows(state, (task,)) == [
         ("completed", 2, 1)

@@ -29,6 +29,11 @@ def ended(database: Database, count: int) -> bool:
     return bool(database.value("select count(*) from perdure.outcomes") >= count)
 
 
+def begun(fleet: Fleet, task_id: int, times: int) -> bool:
+    """Whether so many runs of the task have begun."""
+    return len(fleet.ledger.records("start", task_id)) >= times
+
+
 def counters(database: Database, task_id: int) -> tuple[object, ...]:
     """State, attempt, failures, interruptions, crashes."""
     return database.rows(
