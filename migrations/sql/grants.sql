@@ -64,19 +64,19 @@ begin
                 ('{worker}', 'select, insert, update', '{lanes,task_types}', null),
                 ('{worker}', 'select, insert', '{queues}', null),
                 ('{worker}', 'update', '{queues}', '{awaited,depth,sampled_at}'),
-                ('{worker,reader,operator}', 'select', '{settings,schema_version,task_states,queue_states,misplaced_tasks}', null),
+                ('{worker,reader,operator}', 'select', '{settings,schema_version,task_states,queue_states,misplaced_tasks,unserved_tasks}', null),
                 ('{operator}', 'select', '{access,audit}', null)
             ), routines (roles, names) as (values
                 ('{producer,worker,operator}', '{enqueue,enqueue_many,enqueue_on_change,task,cancel,retry,proceed,proceed_waiting,repeat,run_now,update_task,history}'),
                 ('{producer,worker,reader,operator}', '{queue_depth}'),
                 -- Views read tables as their owner, but call functions as who reads them.
-                ('{worker,reader,operator}', '{joined}'),
+                ('{worker,reader,operator}', '{joined,misplaced}'),
                 ('{worker,operator}', '{cancel_where,retry_where,set_queue,prune}'),
                 -- In the caller's own transaction: the lease id is the permission.
                 ('{producer,worker}', '{fence,checkpoint,complete}'),
                 ('{worker}', '{beat,channel,drop_range,end_session,hand_back,keep_ranges,obey,place,promote}'),
                 ('{worker}', '{recover,register_types,relane,retire,save,separate,settle,take_upkeep}'),
-                ('{operator}', '{erase,pause_queue,resume_queue}')
+                ('{operator}', '{erase,pause_queue,repair,resume_queue}')
             )
             select format('grant %s on %s %s to %I',
                 case when w.columns is null then w.privilege else w.privilege || (

@@ -53,11 +53,10 @@ def workers(given: Given, *, as_json: bool) -> int:
         output.document(states)
         return 0
     output.table(
-        ("id", "name", "version", "state", "running", "slots", "held", "queues", "last beat",
-         "problem"),
+        ("id", "name", "state", "running", "slots", "queues", "last beat", "problem"),
         [
-            (w.id, w.name, w.version, _state(w), w.running, w.slots, w.held,
-             w.queues or "all", w.heartbeat_at, w.problem)
+            (w.id, w.name, _state(w), w.running, w.slots, w.queues or "all", w.heartbeat_at,
+             w.problem)
             for w in states
         ],
         empty="no worker runs",

@@ -4,7 +4,6 @@ All errors leave through `main`: one line on standard error, a traceback only wi
 """
 
 # ruff: noqa: PLC0415  (--help and a mistyped command must not pay for a driver)
-# ruff: noqa: PLR0917  (a command's parameters are given by name)
 
 from __future__ import annotations
 

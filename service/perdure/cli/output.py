@@ -9,11 +9,11 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, is_dataclass
 from datetime import UTC, datetime
-from typing import Any, Protocol, TextIO
+from typing import Any, TextIO
 
 from perdure.settings.sources import colors_wanted
 
@@ -24,13 +24,6 @@ _SECRET = re.compile(
     r"|(access|auth|refresh|session|id)_?token|\A_?token\Z|\Adsn\Z",
     re.IGNORECASE,
 )
-
-
-class Show(Protocol):
-    """Takes the progress of a task: {"done", "total", "message"}, or None."""
-
-    def __call__(self, progress: object) -> None:
-        """Show it."""
 
 
 class Output:
@@ -92,8 +85,11 @@ class Output:
                 self._stream.write(f"{' ' * width}  {line}\n")
 
     @contextmanager
-    def following(self, what: str) -> Iterator[Show]:
-        """A bar on standard error while something takes long, where people look; else nothing."""
+    def following(self, what: str) -> Iterator[Callable[[object], None]]:
+        """A bar on standard error while something takes long, where people look; else nothing.
+
+        What comes takes the progress of a task: {"done", "total", "message"}, or None.
+        """
         if not (self.pretty and sys.stderr.isatty()):
             yield lambda _progress: None
             return

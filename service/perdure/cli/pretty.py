@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Final, TextIO
+from typing import Final, TextIO
 
 from rich import box
 from rich.console import Console, JustifyMethod
@@ -14,11 +14,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from rich.table import Table
 from rich.text import Text
 
-if TYPE_CHECKING:
-    from perdure.cli.output import Show
-
 SHORT_CHARACTERS: Final = 24
 """A column whose cells are no wider is never folded: long texts and lists make room for it."""
+GAP_CHARACTERS: Final = 3
 # A cell that is one of these words is painted.
 _STYLES: Mapping[str, str] = MappingProxyType(
     dict.fromkeys(("completed", "created", "ok", "alive"), "green")
@@ -38,13 +36,19 @@ def table(
 ) -> None:
     """Print rows below headers; the columns numbered in `right` are aligned right."""
     shown = Table(box=box.SIMPLE_HEAD, header_style="bold", pad_edge=False, show_edge=False)
+    least = 0
     for i, header in enumerate(headers):
         justify: JustifyMethod = "right" if i in right else "left"
-        short = max((len(row[i]) for row in rows), default=0) <= SHORT_CHARACTERS
+        width = max(len(header), *(len(row[i]) for row in rows))
+        short = width <= SHORT_CHARACTERS
         shown.add_column(Text(header), justify=justify, overflow="fold", no_wrap=short)
+        least += (width if short else SHORT_CHARACTERS) + GAP_CHARACTERS
     for row in rows:
         shown.add_row(*(Text(text, style=_STYLES.get(text, "")) for text in row))
-    _console(stream).print(shown)
+    console = _console(stream)
+    # On a narrow terminal lines wrap; nothing is cut off.
+    console.width = max(console.width, least)
+    console.print(shown)
 
 
 def record(stream: TextIO, title: str, pairs: Sequence[tuple[str, str]]) -> None:
@@ -64,7 +68,7 @@ def record(stream: TextIO, title: str, pairs: Sequence[tuple[str, str]]) -> None
 
 
 @contextmanager
-def following(what: str) -> Iterator[Show]:
+def following(what: str) -> Iterator[Callable[[object], None]]:
     """A bar on standard error, for a task's progress."""
     columns = (
         SpinnerColumn(),

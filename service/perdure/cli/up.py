@@ -42,8 +42,7 @@ def up(given: Given, application: str | None) -> int:
         output.line(f"schema    {schema}, at revision {current(dsn, schema)}")
         if service is None or application is None:
             output.line("worker    none: give -A module:service")
-            _say_ready(output)
-            asyncio.run(_signalled())
+            asyncio.run(_signalled(output))
             return 0
         service.override(command_line(given), given.config)  # and look for the DSN again
         output.line(f"worker    {application}, {', '.join(sorted(service.registry.names()))}")
@@ -86,10 +85,11 @@ def _say_ready(output: Output) -> None:
     sys.stdout.flush()
 
 
-async def _signalled() -> None:
-    """Wait for SIGTERM or SIGINT."""
+async def _signalled(output: Output) -> None:
+    """Say that all is ready, and wait for SIGTERM or SIGINT."""
     loop = asyncio.get_running_loop()
     asked = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, asked.set)
+    _say_ready(output)
     await asked.wait()

@@ -6,6 +6,7 @@ import asyncio
 import importlib
 import sys
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -126,7 +127,7 @@ def project_application() -> str | None:
 
 
 def load_service(
-    given: Given, application: str | None, values: dict[str, int | None] | None = None
+    given: Given, application: str | None, values: Mapping[str, int | None] | None = None
 ) -> TaskService:
     """Import `module:service`, with the current folder importable, and override its settings.
 

@@ -1,0 +1,160 @@
+"""The questions of doctor: what each answers, and the one repair."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Final, Literal, NamedTuple, TypeAlias
+
+from perdure.store import operations
+from perdure.store.database import Database, SyncSession, translated
+from perdure.store.views import WorkerState
+
+Durability: TypeAlias = Literal["replicated", "single", "async-replicated", "unsafe"]
+
+ROWS_MOST: Final = 1_000
+"""Misplaced tasks that one look answers."""
+SECONDS_MOST: Final = 600.0
+"""Doctor reads a whole range of ids, which may take longer than any statement of a worker."""
+
+
+class Server(NamedTuple):
+    """The server's settings and state; ages in transactions, `notify_usage` from 0 to 1."""
+
+    version: str
+    fsync: bool
+    full_page_writes: bool
+    synchronous_commit: str
+    synchronous_standbys: int
+    standbys: int
+    autovacuum: bool
+    freeze_age_max: int
+    xid_age: int
+    mxid_age: int
+    connections_most: int
+    connections_reserved: int
+    connections_used: int
+    notify_usage: float
+    isolation: str
+    login_isolation: str | None
+    login: str
+
+    @property
+    def durability(self) -> Durability:
+        """What a crash of the server or a failover may lose; see the guarantees."""
+        if not (self.fsync and self.full_page_writes) or self.synchronous_commit == "off":
+            return "unsafe"
+        if self.synchronous_standbys and self.synchronous_commit in ("on", "remote_apply"):
+            return "replicated"
+        return "async-replicated" if self.standbys else "single"
+
+
+class Holder(NamedTuple):
+    """Who keeps dead rows from being removed: for how many transactions, and seconds if known."""
+
+    kind: str
+    who: str
+    xids: int
+    seconds: float | None
+
+
+class Misplaced(NamedTuple):
+    """A task in no place (empty), in several, or in one without being in the ledger."""
+
+    task_id: int
+    places: list[str]
+
+
+class Orphan(NamedTuple):
+    """A row beside the ledger whose owner is gone, and the tasks that it names."""
+
+    kind: str
+    owner: str
+    tasks: list[int]
+
+
+class Unserved(NamedTuple):
+    """Tasks of a lane that no live worker takes, counted up to 1,000."""
+
+    queue: str
+    name: str
+    requires: list[str]
+    tasks: int
+    oldest: datetime
+    why: str
+
+
+class Ranges(NamedTuple):
+    """The range of ids in use, and how many are ready beyond it."""
+
+    number: int
+    ahead: int
+
+
+class Inspector:
+    """Asks one question each; NotPermitted for one that the login may not ask.
+
+    `pooled`: whether a pooler in transaction mode stands in between.
+    """
+
+    def __init__(self, session: SyncSession, *, pooled: bool) -> None:
+        self.pooled = pooled
+        self._session = session
+
+    def server(self) -> Server:
+        """The server's settings and state."""
+        with translated():
+            return Server(*self._session.run("inspect_server", {})[0])
+
+    def holders(self) -> list[Holder]:
+        """Who holds the oldest snapshots, oldest first."""
+        with translated():
+            return [Holder(*row) for row in self._session.run("inspect_holders", {})]
+
+    def misplaced(self) -> list[Misplaced]:
+        """Tasks that are not in exactly one place, where anything is live."""
+        params = {"at_most": ROWS_MOST}
+        with translated():
+            return [Misplaced(*row) for row in self._session.run("inspect_misplaced", params)]
+
+    def orphans(self) -> list[Orphan]:
+        """Rows that nothing will ever clean up."""
+        with translated():
+            return [Orphan(*row) for row in self._session.run("inspect_orphans", {})]
+
+    def unserved(self) -> list[Unserved]:
+        """Lanes with tasks that no live worker takes."""
+        with translated():
+            return [Unserved(*row) for row in self._session.run("inspect_unserved", {})]
+
+    def ranges(self) -> Ranges:
+        """Ranges of ids."""
+        with translated():
+            return Ranges(*self._session.run("inspect_ranges", {})[0])
+
+    def workers(self) -> list[WorkerState]:
+        """Every worker process that has a row."""
+        with translated():
+            return operations.worker_states().read(self._session.run("worker_states", {}))
+
+    def repair(self, ids: Sequence[int]) -> list[int]:
+        """Admit those of the tasks that have no place; their ids. It is audited."""
+        with translated():
+            return list(self._session.run("repair", {"ids": list(ids)})[0][0])
+
+
+@contextmanager
+def inspecting(database: Database) -> Iterator[Inspector]:
+    """A session for questions that may take their time; each is a transaction of its own.
+
+    Raises:
+        DatabaseUnavailable, NotPermitted, DatabaseError: it could not be opened.
+    """
+    database.statement_seconds = max(database.statement_seconds, SECONDS_MOST)
+    # Without the planner's switches of a worker: these questions read whole tables.
+    session = SyncSession(database, database.connect_sync(application="perdure doctor"))
+    try:
+        yield Inspector(session, pooled=database.pooled)
+    finally:
+        session.close()

@@ -1,0 +1,78 @@
+"""queues, pause, resume, workers, migrate, grant: for whoever keeps an installation."""
+
+from __future__ import annotations
+
+import pytest
+from tests.integration.cli.conftest import Run
+from tests.kit.databases import Database
+from tests.kit.logins import as_login, new_login
+
+
+def add_worker(
+    database: Database, name: str, *, silent: bool = False, problem: str | None = None
+) -> None:
+    database.execute(
+        """
+        insert into perdure.workers
+            (id, name, host, pid, version, heartbeat_at, lease_seconds, names, problem)
+        values (%(id)s, %(name)s, 'here', 1, '0',
+            clock_timestamp() - make_interval(hours => %(hours)s), 10, '{a}', %(problem)s)
+        """,
+        {"id": len(name), "name": name, "hours": 1 if silent else 0, "problem": problem},
+    )
+
+
+def test_queues_are_listed_paused_and_resumed(run: Run) -> None:
+    assert run("queues").out == "no queue has been used yet\n"
+    run("enqueue", "a", "--queue", "imports")
+    assert run("pause", "imports").out == "queue imports paused\n"
+    assert run("pause", "imports").out == "queue imports already paused\n"
+    assert run("queues").out.splitlines()[1].split()[-1] == "paused"
+    (queue,) = run("queues", "--json").json
+    assert (queue["queue"], queue["ready"], queue["paused"]) == ("imports", 1, True)
+    assert "paused" in run("list").out
+    assert run("resume", "imports").out == "queue imports resumed\n"
+    assert run("resume", "imports").out == "queue imports not paused\n"
+    assert run("pause", "*", "--stop-running").out == "queue * paused\n"
+    assert run("pause", "", code=2).out == ""
+
+
+def test_workers_are_listed_with_what_is_wrong(run: Run, database: Database) -> None:
+    assert run("workers").out == "no worker runs\n"
+    add_worker(database, "one")
+    add_worker(database, "second", silent=True, problem="reload refused")
+    lines = run("workers").out.splitlines()
+    assert lines[1].split()[1:3] == ["one", "alive"]
+    assert lines[2].split()[1:3] == ["second", "dead"]
+    assert lines[2].endswith("reload refused")
+    assert [worker["alive"] for worker in run("workers", "--json").json] == [True, False]
+
+
+def test_a_schema_is_made_once_and_its_sql_can_be_read(
+    run: Run, empty_database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PERDURE_DSN", empty_database.dsn)
+    assert "perdure migrate" in run("list", code=78).err
+    monkeypatch.setenv("PERDURE_LIMITS__METADATA_BYTES", "4KiB")
+    assert "was not there, is now at revision" in run("migrate", "--schema", "Other One").out
+    assert "already was at revision" in run("migrate", "--schema", "Other One").out
+    run("enqueue", "a", "--schema", "Other One")
+    limit = "select value::text from \"Other One\".settings where key = 'metadata_bytes'"
+    assert empty_database.value(limit) == "4096"
+    assert "no-such" in run("migrate", "--to", "no-such", code=78).err
+    monkeypatch.delenv("PERDURE_DSN")
+    assert 'create table "Mine".tasks' in run("migrate", "--sql", "--schema", "Mine").out
+
+
+def test_a_login_gets_the_rights_of_its_role_and_no_more(
+    run: Run, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with new_login(database.dsn) as login:
+        said = run("grant", "reader", login).out
+        assert said.startswith(f"login {login} is a reader of schema perdure\n")
+        assert "alter role" in said
+        run("enqueue", "a")
+        assert "no login" in run("grant", "reader", "nobody here", code=2).err
+        monkeypatch.setenv("PERDURE_DSN", as_login(database.dsn, login))
+        assert len(run("list", "--json").json) == 1
+        assert "perdure grant" in run("cancel", 1, code=1).err
