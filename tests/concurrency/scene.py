@@ -121,7 +121,7 @@ class Scene:
 
     def named(self, on: int, name: str, **values: object) -> Step:
         given = {"lease": self.lease, "task": self.task, "attempt": 1, "started_at": STARTED_AT,
-                 "worker": WORKER, "own": self.own}  # fmt: skip
+                 "worker": WORKER, "own": self.own, "reported_only": False}  # fmt: skip
         return Step(on, statement(name, "perdure"), {**given, **values})
 
     def complete(self, on: int) -> Step:
