@@ -46,7 +46,7 @@ def test_every_right_of_every_login_is_as_committed(logins: Logins, tmp_path: Pa
 
 # COPY cannot be prepared (the client's tests run it as a producer); grant is the owner's.
 NOT_PREPARED = {"copy", "grant"}
-OF_OPERATORS = {"erase", "pause_queue", "resume_queue"}
+OF_OPERATORS = {"erase", "pause_queue", "repair", "resume_queue"}
 
 
 def test_a_worker_may_run_every_statement_of_the_store(logins: Logins) -> None:
