@@ -19,8 +19,8 @@ begin
         or exists (select from perdure.mail where task_id = task and body ->> 'signal_key' = signal ->> 'signal_key')) then
         return 'repeated';
     end if;
-    if not (place = 'waiting' and now_waits in ('suspended', 'proceeded')
-            or place = 'ready' and now_ready = 'proceeded') then
+    if (place = 'waiting' and now_waits in ('suspended', 'proceeded')
+            or place = 'ready' and now_ready = 'proceeded') is not true then
         if not accepted and (select count(*) from perdure.mail where task_id = task and kind = 'proceed') >= 100 then
             perform perdure.refuse('PD004|100 signals are kept for this task already|let it suspend and use them up first');
         end if;
