@@ -1,17 +1,22 @@
 -- Tells the followers of a task that has ended: one blocker less each; who has none left goes on.
--- The rows are locked in id order; a follower with a time of its own waits for that next.
+-- The rows are locked in id order; a follower with a time of its own waits for that next. One that a
+-- caller's open transaction holds is not waited for: a letter lets promotion come back to it.
 create function perdure.unblock(ended bigint) returns void
     language plpgsql set search_path = pg_catalog, perdure, pg_temp as $$
 declare
     followers bigint[];
     freed bigint[];
 begin
-    with gone as (delete from perdure.edges where after_id = ended returning task_id)
-    select array_agg(task_id order by task_id) into followers from gone;
-    if followers is null then
+    if not exists (select from perdure.edges where after_id = ended) then
         return;
     end if;
-    perform from perdure.waiting where task_id = any (followers) order by task_id for update;
+    followers := array(
+        select w.task_id from perdure.waiting as w
+        join perdure.edges as e on e.task_id = w.task_id
+        where e.after_id = ended order by w.task_id for update of w skip locked);
+    delete from perdure.edges where after_id = ended and task_id = any (followers);
+    insert into perdure.mail (task_id, kind)
+    select ended, 'follower' where exists (select from perdure.edges where after_id = ended);
     update perdure.waiting set blockers = blockers - 1, reason = case when blockers = 1 then 'delay' else reason end
     where task_id = any (followers);
     with gone as (
