@@ -14,6 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from tests.kit.clocks import shifted
 from tests.kit.databases import Database
 from tests.kit.ledger import VARIABLE, Ledger
 
@@ -71,14 +72,18 @@ class Fleet:
         self._application = application
         self._processes: list[Process] = []
 
-    def start(self, **options: str) -> Process:
-        """Start a worker; options are dotted settings with `__` for the dot."""
+    def start(self, *, clock: int = 0, **options: str) -> Process:
+        """Start a worker; options are dotted settings with `__` for the dot.
+
+        Its wall clock is wrong by `clock` seconds.
+        """
         values = QUICK | {key.replace("__", "."): value for key, value in options.items()}
         environment = {
             **os.environ,
             "PERDURE_DSN": options.get("dsn", self.database.dsn),
             VARIABLE: str(self.ledger.path),
             "PYTHONPATH": str(ROOT),
+            **(shifted(clock, str(ROOT)) if clock else {}),
         }
         values.pop("dsn", None)
         command = [sys.executable, "-m", "tests.kit.work", self._application]
