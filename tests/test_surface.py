@@ -1,8 +1,10 @@
-"""What the package shows and what it costs to load: public names, SQL functions, imports."""
+"""What the package shows: public names, SQL signatures; and what programs load by using it.
+
+What the command line and the probe load is in unit/cli/test_lightness.py.
+"""
 
 from __future__ import annotations
 
-import ast
 import re
 import subprocess
 import sys
@@ -37,47 +39,6 @@ def loaded_by(code: str) -> set[str]:
 def test_the_public_names_are_those_of_the_committed_list() -> None:
     names = fresh("import perdure; print(*perdure.__all__, sep='\\n')")
     assert sorted(names) == (ROOT / "tests/public_names.txt").read_text("utf-8").split()
-
-
-def test_every_public_name_is_loaded_from_the_home_that_the_stub_says() -> None:
-    stub = (ROOT / "service/perdure/__init__.pyi").read_text("utf-8")
-    said = {
-        alias.name: node.module
-        for node in ast.walk(ast.parse(stub))
-        if isinstance(node, ast.ImportFrom)
-        for alias in node.names
-        if alias.asname == alias.name
-    }
-    homes = fresh("import perdure\nfor n, h in perdure._HOME_OF.items(): print(n, 'perdure.' + h)")
-    assert dict(line.split() for line in homes) == said
-    fresh("import perdure\nfor name in perdure.__all__: getattr(perdure, name)")
-
-
-def test_importing_the_package_loads_nothing_but_itself() -> None:
-    assert loaded_by("import perdure") == {"perdure"}
-
-
-def test_the_health_probe_loads_the_standard_library_only() -> None:
-    assert all(name.startswith("perdure") for name in loaded_by("import perdure.cli.health"))
-
-
-@pytest.mark.parametrize("arguments", [["--help"], ["worker", "--help"], ["--version"]])
-def test_help_loads_no_driver_and_no_rich(arguments: list[str]) -> None:
-    loaded = loaded_by(
-        "import io\nsys.stdout = io.StringIO()\nfrom perdure.cli.main import main\n"
-        f"assert main({arguments}) == 0"
-    )
-    assert "typer" in loaded
-    heavy = {"psycopg", "psycopg_pool", "sqlalchemy", "alembic", "rich", "structlog"}
-    assert not loaded & heavy
-
-
-def test_help_costs_less_than_a_quarter_of_a_second() -> None:
-    code = "import sys, time; from perdure.cli.main import main; main(['--help'])"
-    spent = min(
-        float(fresh(f"{code}; print(time.process_time())")[-1]) for _ in range(3)
-    )  # of the processor: a busy machine is not our fault
-    assert spent < 0.25
 
 
 @pytest.mark.parametrize(

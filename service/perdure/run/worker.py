@@ -2,8 +2,7 @@
 
 Every process plays every role: it claims, runs, completes, beats, recovers, promotes. Stopping goes
 in steps: claim no more, hand back what has not started, ask the handlers to stop, cancel those that
-do not within their grace, save and put their tasks back, flush, let go of what still runs, take the
-row away.
+do not in time, save and put their tasks back, flush, let go of what still runs, take the row away.
 """
 
 from __future__ import annotations
@@ -134,8 +133,7 @@ class Worker:
         self._tools = Tools(
             registry=self._registry, database=self._database, holdings=self._holdings,
             completer=self._completer, threads=self._threads, children=self._children,
-            bus=self._bus, rng=self._rng,
-            settings=lambda: self.settings, worker_id=lambda: self.id,
+            bus=self._bus, rng=self._rng, settings=lambda: self.settings, worker_id=lambda: self.id,
             queue_of=self._enqueuer.queue_of, operation_of=self._operation_of,
             application=self.options.application, cancelled=set(),
         )  # fmt: skip
@@ -146,8 +144,7 @@ class Worker:
             health_file=self.options.health_file,
         )  # fmt: skip
         self._slots = Slots(
-            take=self._enqueuer.take, filled=self._enqueuer.filled,
-            run=self._run, took=self._took,
+            take=self._enqueuer.take, filled=self._enqueuer.filled, run=self._run, took=self._took
         )  # fmt: skip
 
     async def __aenter__(self) -> Self:
@@ -179,7 +176,7 @@ class Worker:
             PerdureError: the schema is missing or of another version, or the login may not work.
         """
         await self._database.check_version()
-        loop = asyncio.get_running_loop()
+        self._loop = asyncio.get_running_loop()
         self._beat = BeatLoop(
             self._database, self._registration, self._registry.described(),
             channel=self._database.channel,
@@ -192,7 +189,6 @@ class Worker:
             pace=lambda: Pace.of(self.settings), bus=self._bus,
             rng=random.Random(self._rng.random()),  # noqa: S311  (jitter, no secret)
         )  # fmt: skip
-        self._loop = loop
         self._beat.start()
         await asyncio.to_thread(self._beat.wait_ready, None)
         self.id = self._beat.worker_id
@@ -358,16 +354,13 @@ class Worker:
             run = self._holdings.running.get(letter.task_id)
             if run is not None:
                 run.ask("cancelled" if letter.kind == "cancel" else "replaced")
-        waiting = {task.task_id for task in self._enqueuer.buffer} if beat.letters else set()
+        told = {letter.task_id for letter in beat.letters}
         self._tools.cancelled.clear()
-        self._tools.cancelled.update(
-            letter.task_id for letter in beat.letters if letter.task_id in waiting
-        )
+        self._tools.cancelled.update(t.task_id for t in self._enqueuer.buffer if t.task_id in told)
         gone = set(beat.lost)
-        if gone:
-            for run in list(self._holdings.running.values()):
-                if run.claimed.lease in gone and run.claimed.lease == run.lease:
-                    run.ask("lease_lost")
+        for run in list(self._holdings.running.values()) if gone else ():
+            if run.claimed.lease in gone and run.claimed.lease == run.lease:
+                run.ask("lease_lost")
 
     def _pause(self, paused: Mapping[str, bool]) -> None:
         for name in paused.keys() - self._paused.keys():
