@@ -1,0 +1,172 @@
+"""PostgreSQL crashes, or is away, while workers and a producer are busy."""
+
+from __future__ import annotations
+
+import os
+import select
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+from tests.kit.databases import Database, new_database
+from tests.kit.fleet import Fleet, until
+from tests.kit.relay import begun, ended, enqueue
+
+from perdure.embedded import EmbeddedServer
+from perdure.store.migrate import migrate
+
+# What has been committed must be there after a crash of the server; the machine itself lives on.
+SETTINGS = {"fsync": "off", "synchronous_commit": "on"}
+CLAIMS_AGAIN = 5.0
+"""B4: from the server's first answer to a claim of every worker, in seconds."""
+LEASE = 1.2
+
+
+@pytest.fixture
+def server() -> Iterator[EmbeddedServer]:
+    binaries = os.environ.get("PERDURE_TEST_BINARIES")
+    with EmbeddedServer(
+        settings=SETTINGS, binaries=Path(binaries) if binaries else None
+    ) as embedded:
+        yield embedded
+
+
+@pytest.fixture
+def database(server: EmbeddedServer) -> Iterator[Database]:
+    with new_database(server) as created:
+        migrate(created.dsn, schema_name=created.schema)
+        created.execute("create table effects (task_id bigint)")
+        created.execute("create table pages (task_id bigint, page int)")
+        yield created
+        created.check()
+
+
+def crash(server: EmbeddedServer, database: Database, *, away: float = 0.0) -> float:
+    """Crash the server, start it again after so many seconds; when it answered, monotonic."""
+    server._end("immediate")
+    select.select([], [], [], away)
+    server.start()
+    reconnect(database)
+    return time.monotonic()
+
+
+def reconnect(database: Database) -> None:
+    """Let the test's own connection be opened anew."""
+    database.close()
+    database.__dict__.pop("connection", None)
+
+
+def check_nobody_was_blamed(database: Database) -> None:
+    """No task has a crash, and none is lost."""
+    assert not database.rows("select task_id from perdure.misplaced_tasks")
+    assert database.value("select coalesce(max(crashes), 0) from perdure.progress") == 0
+    assert not database.rows("select from perdure.attempts where kind = 'crash'")
+    assert not database.rows("select from perdure.outcomes where state <> 'completed'")
+
+
+class Producer:
+    """Enqueues by plain INSERT, and remembers what the server has acknowledged."""
+
+    def __init__(self, fleet: Fleet) -> None:
+        self.ids: list[int] = []
+        self._fleet = fleet
+
+    def add(self, name: str, count: int, n: int = 0) -> None:
+        """Enqueue so many tasks."""
+        self.ids += enqueue(self._fleet.database, name, count, n=n)
+
+    def until_both_work(self, since: float) -> None:
+        """Enqueue until both workers have begun a run since then, within the bound."""
+
+        def both_work() -> bool:
+            self.add("short", 20)
+            records = self._fleet.ledger.records("start")
+            return len({record["pid"] for record in records if record["at"] > since}) == 2
+
+        until(both_work, timeout=CLAIMS_AGAIN + 0.5)
+
+    def until_most_have_ended(self) -> None:
+        """Wait until all but the last have ended: the crash comes in the middle of them."""
+        count = len(self.ids) - 800
+        until(lambda: ended(self._fleet.database, count))
+
+    def until_all_have_ended(self) -> None:
+        """Wait for all; those whose transaction was broken off are tried again without a pause."""
+
+        def over() -> bool:
+            self._fleet.database.execute(
+                "update perdure.waiting set due_at = clock_timestamp() where reason = 'retry'"
+            )
+            return ended(self._fleet.database, len(self.ids))
+
+        until(over)
+
+
+def test_workers_go_on_by_themselves_after_crashes_of_the_server(
+    server: EmbeddedServer, database: Database, tmp_path: Path
+) -> None:
+    with Fleet(database, "tests.kit.service:service", tmp_path) as fleet:
+        producer = Producer(fleet)
+        workers = [fleet.start(), fleet.start()]
+        until(lambda: database.value("select count(*) from perdure.workers") == 2)
+        ids = database.rows("select id from perdure.workers order by id")
+        for _ in range(3):
+            producer.add("short", 1_000)
+            producer.add("effect", 200)
+            producer.add("pages", 10, n=2)
+            producer.until_most_have_ended()
+            producer.until_both_work(crash(server, database))
+        producer.until_all_have_ended()
+        until(lambda: not database.rows("select from perdure.leases"))
+        assert all(worker.alive for worker in workers)
+        assert database.rows("select id from perdure.workers order by id") == ids
+    asked = database.rows("select id from perdure.tasks order by id")
+    assert [id_ for (id_,) in asked] == sorted(producer.ids)
+    check_nobody_was_blamed(database)
+    effects = database.rows("select count(*), count(distinct task_id) from effects")
+    assert effects == [(600, 600)]
+    pages = database.rows("select task_id, count(*), count(distinct page) from pages group by 1")
+    assert {row[1:] for row in pages} == {(20, 20)}
+    assert len(pages) == 30
+    database.check_drained()
+
+
+@pytest.mark.conformance("C37")
+def test_after_an_outage_of_three_leases_no_living_worker_is_taken_for_dead(
+    server: EmbeddedServer, database: Database, tmp_path: Path
+) -> None:
+    with Fleet(database, "tests.kit.rough:service", tmp_path) as fleet:
+        workers = [fleet.start(execution__lease_duration=f"{LEASE}s") for _ in range(2)]
+        until(lambda: database.value("select count(*) from perdure.workers") == 2)
+        ids = database.rows("select id from perdure.workers order by id")
+        stays = enqueue(database, "stays", 6, n=1)
+        neighbours = enqueue(database, "neighbour", 30, n=800)
+        until(lambda: all(begun(fleet, task, 1) for task in stays))
+        answered = crash(server, database, away=3 * LEASE)
+        later = enqueue(database, "neighbour", 10)
+        until(lambda: both_beat(database))
+        until(lambda: ended(database, len(stays + neighbours + later)))
+        until(lambda: not database.rows("select from perdure.leases"))
+        # Both have judged by now: who was to be taken for dead would have been.
+        until(lambda: time.monotonic() > answered + 2 * LEASE)
+        assert all(worker.alive for worker in workers)
+        assert database.rows("select id from perdure.workers order by id") == ids
+        for task in stays:
+            assert begun(fleet, task, 2)
+    check_nobody_was_blamed(database)
+    database.check_drained()
+
+
+def both_beat(database: Database) -> bool:
+    """Whether both workers have beaten more than once since the server has started."""
+    question = (
+        "select count(*) = 2 from perdure.workers"
+        " where heartbeat_at > pg_postmaster_start_time() + interval '1.5 s'"
+    )
+    try:
+        return bool(database.value(question))
+    except psycopg.OperationalError:
+        reconnect(database)
+        return False
