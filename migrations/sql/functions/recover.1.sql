@@ -4,7 +4,10 @@
 -- The worker's row is locked first and its leases are read in a later statement: in the same one a
 -- claim that has just committed would be missed. What a handler's open transaction holds is skipped
 -- and comes with a later turn; the worker's row stays until then.
-create function perdure.recover() returns table (worker_id bigint, worker text, tasks integer, started integer)
+-- reported_only: those whose supervisor has seen them die; the others may only look dead, such as
+-- after an outage, and who has not beaten for a while itself must not judge them.
+create function perdure.recover(reported_only boolean default false)
+    returns table (worker_id bigint, worker text, tasks integer, started integer)
     language plpgsql security definer set search_path = pg_catalog, perdure, pg_temp
     set enable_seqscan = off set jit = off as $$
 #variable_conflict use_column
@@ -16,6 +19,7 @@ begin
     for gone in
         select w.id, w.name, w.running, w.heartbeat_at from perdure.workers as w
         where w.heartbeat_at < (select clock_timestamp()) - make_interval(secs => w.lease_seconds)
+            and (not reported_only or w.lease_seconds = 0)
         order by w.id limit 10 for update skip locked
     loop
         with picked as materialized (

@@ -1,8 +1,8 @@
 """N worker processes: signals, restarts, recycling, burst.
 
 The parent opens no connection but for a moment after a child has died by itself: then it reports
-the death and recovers the child's tasks, which need not wait for its lease. Children are fresh interpreters,
-never forks: a fork would share threads and sockets.
+the death and recovers the child's tasks, which need not wait for its lease. Children are fresh
+interpreters, never forks: a fork would share threads and sockets.
 """
 
 from __future__ import annotations

@@ -143,9 +143,9 @@ def beat(
     )  # fmt: skip
 
 
-def recover(session: SyncSession) -> list[Recovered]:
-    """Put the tasks of dead workers back."""
-    return [Recovered(*row) for row in session.run("recover", {})]
+def recover(session: SyncSession, *, reported_only: bool = False) -> list[Recovered]:
+    """Put the tasks of dead workers back; `reported_only`: of those whose death was reported."""
+    return [Recovered(*row) for row in session.run("recover", {"reported_only": reported_only})]
 
 
 async def lanes(session: Session, names: Sequence[str]) -> list[Lane]:
