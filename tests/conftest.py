@@ -11,6 +11,8 @@ from tests.kit.databases import SERVER_SETTINGS, Database, GivenServer, Server, 
 
 from perdure.embedded import EmbeddedServer
 
+# The servers of tests run without fsync; workers of tests, in processes too, have to accept that.
+os.environ.setdefault("PERDURE_PERSISTENCE__ALLOW_UNSAFE_DURABILITY", "true")
 
 @pytest.fixture(scope="session")
 def server() -> Iterator[Server]:

@@ -46,13 +46,14 @@ class TaskEvent(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerStarted(Event):
-    """The worker has registered and takes tasks from now on."""
+    """The worker has registered and takes tasks from now on; the server's durability class."""
 
     names: ClassVar[tuple[str, ...]] = ("worker.started",)
     worker_id: int
     pid: int
     concurrency: int
     connections: int
+    durability: str = "single"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar, cast
 
 from perdure.tasks.places import Claimed
 
+RATE_SECONDS = 0.25
+"""Over how long the speed is measured."""
 TURNS_BEFORE_YIELD = 64
 """Runs that never wait for anything would keep the loop: after so many a slot lets others go on."""
 
@@ -29,6 +32,10 @@ class Slots:
     ) -> None:
         self.busy = 0
         """Slots that run a task now."""
+        self.ended = 0
+        """Runs that have ended since the start."""
+        self._rate = 0.0
+        self._rated = (time.monotonic(), 0)
         self._take = take
         self._filled = filled
         self._run = run
@@ -36,7 +43,6 @@ class Slots:
         self._tasks: set[asyncio.Task[None]] = set()
         self._wanted = 0
         self._alive = 0
-        self._turns = 0
 
     def resize(self, wanted: int) -> None:
         """Have `wanted` slots; those too many end when they next look for a task."""
@@ -47,6 +53,15 @@ class Slots:
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
         self._filled.set()
+
+    def rate(self) -> float:
+        """Runs that ended per second, of late."""
+        now = time.monotonic()
+        since, ended = self._rated
+        if now - since >= RATE_SECONDS:
+            self._rate = (self.ended - ended) / (now - since)
+            self._rated = (now, self.ended)
+        return self._rate
 
     async def idle(self) -> None:
         """End all slots that run nothing, and wait for the others; the caller bounds the time."""
@@ -67,9 +82,9 @@ class Slots:
                 await self._run(claimed)
             finally:
                 self.busy -= 1
+            self.ended += 1
             self._took()
-            self._turns += 1
-            if self._turns % TURNS_BEFORE_YIELD == 0:
+            if self.ended % TURNS_BEFORE_YIELD == 0:
                 await asyncio.sleep(0)
         self._alive -= 1
 

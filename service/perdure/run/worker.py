@@ -38,6 +38,7 @@ from perdure.run.slots import Slots, Threads
 from perdure.run.watch import Watch
 from perdure.settings import Settings
 from perdure.store.database import Database
+from perdure.store.inspect import require_durability
 from perdure.store.operations import Added, Operation
 from perdure.store.workers import Beat, Registration
 from perdure.tasks.places import Claimed
@@ -50,7 +51,6 @@ LAST_RELEASE_SECONDS = 1.0
 """How long the last release may take: after it the process ends whatever the database says."""
 BURST_QUIET_SECONDS = 0.2
 """A burst ends when nothing was found for so long and nothing is due."""
-RATE_SECONDS = 0.25
 FIXED_CONNECTIONS = 3
 """Beat, claim and flush: handlers can never use these up."""
 
@@ -109,9 +109,6 @@ class Worker:
         self._stop_reason: str | None = None
         self._stop_asked = asyncio.Event()
         self._paused: Mapping[str, bool] = {}
-        self._ended = 0
-        self._rate = 0.0
-        self._rated = (time.monotonic(), 0)
         self._lease_is_over = False
         self._stopping = False
         self._counted: Mapping[tuple[str, str, str], tuple[int, float]] = {}
@@ -176,6 +173,10 @@ class Worker:
             PerdureError: the schema is missing or of another version, or the login may not work.
         """
         await self._database.check_version()
+        durability = await require_durability(
+            self._database,
+            unsafe_allowed=self.settings.persistence.allow_unsafe_durability,
+        )
         self._loop = asyncio.get_running_loop()
         self._beat = BeatLoop(
             self._database, self._registration, self._registry.described(),
@@ -200,6 +201,7 @@ class Worker:
             WorkerStarted(
                 worker_id=self.id, pid=os.getpid(),
                 concurrency=self.settings.execution.concurrency, connections=self.connections,
+                durability=durability,
             )
         )  # fmt: skip
 
@@ -283,9 +285,8 @@ class Worker:
 
     def _took(self) -> None:
         """A slot is free again."""
-        self._ended += 1
         most = self.options.tasks_most
-        if most is not None and self._ended >= most:
+        if most is not None and self._slots.ended >= most:
             self.ask_to_stop("recycle")
         if len(self._enqueuer.buffer) <= self._enqueuer.low:
             self._enqueuer.loop.wake()
@@ -296,16 +297,11 @@ class Worker:
             self._enqueuer.loop.wake()
 
     def _demand(self) -> Demand:
-        now = time.monotonic()
-        since, ended = self._rated
-        if now - since >= RATE_SECONDS:
-            self._rate = (self._ended - ended) / (now - since)
-            self._rated = (now, self._ended)
         return Demand(
             concurrency=self.settings.execution.concurrency,
             busy=self._slots.busy,
             backlog=self._completer.backlog,
-            rate=self._rate,
+            rate=self._slots.rate(),
             open=self._stop_reason is None and not self._lease_is_over,
         )
 

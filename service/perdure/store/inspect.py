@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from datetime import datetime
 from typing import Final, Literal, NamedTuple, TypeAlias
 
+from perdure.errors import ConfigurationError
 from perdure.store import operations
 from perdure.store.database import Database, SyncSession, translated
 from perdure.store.views import WorkerState
@@ -142,6 +143,27 @@ class Inspector:
         """Admit those of the tasks that have no place; their ids. It is audited."""
         with translated():
             return list(self._session.run("repair", {"ids": list(ids)})[0][0])
+
+
+async def require_durability(database: Database, *, unsafe_allowed: bool) -> Durability:
+    """The durability class of the server, read once at a worker's start.
+
+    Raises:
+        ConfigurationError: it is `unsafe`, and that was not allowed.
+    """
+    with translated():
+        session = await database.session(application="perdure start")
+        try:
+            server = Server(*(await session.run("inspect_server", {}))[0])
+        finally:
+            await session.close()
+    if server.durability == "unsafe" and not unsafe_allowed:
+        raise ConfigurationError(
+            "the server may lose what it has acknowledged: fsync, full_page_writes or "
+            "synchronous_commit is off; switch them on, or accept the loss with "
+            "persistence.allow_unsafe_durability = true"
+        )
+    return server.durability
 
 
 @contextmanager
