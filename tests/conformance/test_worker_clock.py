@@ -26,7 +26,7 @@ def fleet(database: Database, tmp_path: Path) -> Iterator[Fleet]:
 @pytest.mark.parametrize("off", [HOUR, -HOUR])
 def test_a_clock_that_is_an_hour_off_changes_no_due_time(fleet: Fleet, off: int) -> None:
     database = fleet.database
-    fleet.start(clock=off)
+    fleet.start(off)
     (task,) = enqueue(database, "again", n=30)
     delayed = [
         database.value("select task_id from perdure.enqueue('neighbour', delay => '10 minutes')"),
@@ -71,7 +71,7 @@ def test_a_clock_that_is_an_hour_off_changes_no_due_time(fleet: Fleet, off: int)
 @pytest.mark.parametrize("off", [HOUR, -HOUR])
 def test_a_clock_that_is_an_hour_off_changes_no_lease(fleet: Fleet, off: int) -> None:
     database = fleet.database
-    wrong = fleet.start(clock=off, execution__lease_duration=LEASE)
+    wrong = fleet.start(off, execution__lease_duration=LEASE)
     until(lambda: registered(database, wrong))
     mine = enqueue(database, "sleeper", n=int(3 * SECONDS * 1000))
     until(lambda: begun(fleet, mine[0], 1))
@@ -98,7 +98,7 @@ def test_a_worker_whose_clock_is_an_hour_off_finds_the_dead_when_their_lease_is_
     right = fleet.start(execution__lease_duration=LEASE)
     listed = "select from perdure.workers where %s::bigint = any (running)"
     until(lambda: database.rows(listed, (task,)))
-    wrong = fleet.start(clock=off, execution__lease_duration=LEASE)
+    wrong = fleet.start(off, execution__lease_duration=LEASE)
     until(lambda: registered(database, wrong))
     beats = "select min(heartbeat_at - started_at) > interval '0.9 s' from perdure.workers"
     until(lambda: database.value(beats))

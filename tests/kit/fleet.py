@@ -72,7 +72,7 @@ class Fleet:
         self._application = application
         self._processes: list[Process] = []
 
-    def start(self, *, clock: int = 0, **options: str) -> Process:
+    def start(self, clock: int = 0, /, **options: str) -> Process:
         """Start a worker; options are dotted settings with `__` for the dot.
 
         Its wall clock is wrong by `clock` seconds.
