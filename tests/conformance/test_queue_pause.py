@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from tests.kit.databases import Database
@@ -12,6 +13,7 @@ from tests.kit.running import Running, running
 from perdure.declare.context import TaskContext
 from perdure.run.events import Event
 from perdure.service import TaskService
+from perdure.tasks.places import Claimed
 
 
 class Gated:
@@ -156,3 +158,22 @@ async def test_a_pause_that_stops_interrupts_what_runs(
         row = await run.ended(task)
         assert (row["state"], row["attempt"], row["failures"]) == ("completed", 2, 0)
     database.check_drained()
+
+
+@pytest.mark.conformance("C12")
+async def test_what_a_claim_under_way_brings_of_a_paused_queue_is_not_started(
+    database: Database,
+) -> None:
+    gated = Gated()
+    async with running(database, gated.service) as run:
+        enqueuer = run.worker._enqueuer
+        brought = Claimed(uuid4(), 1, "import", "{}")
+        queue = enqueuer.queue_of(brought.lane)
+        # Nothing is awaited in between: no slot, and no turn of the enqueuer, comes in.
+        for paused in ({queue: False}, {"*": False}):
+            enqueuer.paused = paused
+            enqueuer.buffer.append(brought)
+            assert enqueuer.take() is None
+            enqueuer.buffer.clear()
+        enqueuer.paused = {}
+    assert not gated.started

@@ -140,7 +140,7 @@ class Enqueuer:
 
     def take(self) -> Claimed | None:
         """The next task for a free slot, if there is one."""
-        if not self.buffer or self.closed:
+        if not self.buffer or self.closed or self._is_paused(self.buffer[0]):
             return None
         claimed = self.buffer.popleft()
         self._claimed_at[0] = (self._claimed_at[0][0], self._claimed_at[0][1] - 1)
@@ -314,13 +314,14 @@ class Enqueuer:
                 count = self._claimed_at[0][1]
                 await self._give_back([self.buffer[n] for n in range(min(count, len(self.buffer)))])
         if self.paused and self.buffer:
-            halted = [
-                task
-                for task in self.buffer
-                if "*" in self.paused or self.queue_of(task.lane) in self.paused
-            ]
+            halted = [task for task in self.buffer if self._is_paused(task)]
             if halted:
                 await self._give_back(halted)
+
+    def _is_paused(self, task: Claimed) -> bool:
+        """Whether it may not start; a claim that was under way may have brought it all the same."""
+        paused = self.paused
+        return bool(paused) and ("*" in paused or self.queue_of(task.lane) in paused)
 
     async def _give_back(self, tasks: list[Claimed]) -> None:
         session = await self._connected()
