@@ -212,6 +212,14 @@ def test_sighup_is_passed_on_to_every_child(
     stop(supervisor)
 
 
+def test_a_child_whose_supervisor_was_gone_before_it_began_ends(
+    database: Database, commands: Commands
+) -> None:
+    another = str(os.getpid() + 1)
+    assert commands.start(*WORKER, "--supervisor-pid", another).wait() == 0
+    assert not database.rows("select from perdure.workers")
+
+
 def test_children_end_in_order_when_the_supervisor_is_killed(
     database: Database, commands: Commands
 ) -> None:

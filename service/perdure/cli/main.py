@@ -218,7 +218,7 @@ def worker(
     burst: options.Burst = False,
     tasks_most: options.TasksMost = None,
     memory_most_mb: options.MemoryMost = None,
-    supervised: options.Supervised = False,
+    supervisor_pid: options.SupervisorPid = None,
 ) -> int:
     """Run tasks until SIGTERM.
 
@@ -229,7 +229,7 @@ def worker(
     wanted = body.Wanted(
         application, tuple(queues or ()), concurrency, processes, burst, tasks_most, memory_most_mb
     )
-    return body.work(_given(context), wanted, supervised=supervised)
+    return body.work(_given(context), wanted, supervisor_pid)
 
 
 @app.command()

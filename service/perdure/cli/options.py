@@ -66,7 +66,7 @@ MemoryMost: TypeAlias = Annotated[
     int | None,
     typer.Option("--max-memory-mb", min=1, metavar="N", help="A larger process is replaced."),
 ]
-Supervised: TypeAlias = Annotated[bool, typer.Option("--supervised", hidden=True)]
+SupervisorPid: TypeAlias = Annotated[int | None, typer.Option("--supervisor-pid", hidden=True)]
 
 # Tasks.
 TaskName: TypeAlias = Annotated[str, typer.Argument(metavar="NAME", help="Name of the task.")]

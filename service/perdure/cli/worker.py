@@ -50,8 +50,8 @@ class Wanted(NamedTuple):
         return [*said, "--burst"] if self.burst else said
 
 
-def work(given: Given, wanted: Wanted, *, supervised: bool) -> int:
-    """Be a worker, or supervise several.
+def work(given: Given, wanted: Wanted, supervisor_pid: int | None) -> int:
+    """Be a worker, that of a supervisor if its process is named; or supervise several.
 
     Returns:
         0; 75 where a supervised worker wants to be replaced.
@@ -68,11 +68,16 @@ def work(given: Given, wanted: Wanted, *, supervised: bool) -> int:
     service = load_service(given, application, values)
     dsn_of(service.settings)
     recycles = wanted.tasks_most is not None or wanted.memory_most_mb is not None
-    if not supervised and (recycles or service.settings.execution.processes > 1):
+    if supervisor_pid is None and (recycles or service.settings.execution.processes > 1):
         return supervise(service, application, wanted.arguments(given), burst=wanted.burst)
     return service.run(
         Options(
-            queues, wanted.burst, wanted.tasks_most, wanted.memory_most_mb, application, supervised
+            queues,
+            wanted.burst,
+            wanted.tasks_most,
+            wanted.memory_most_mb,
+            application,
+            supervisor_pid,
         )
     )
 

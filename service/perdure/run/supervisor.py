@@ -8,6 +8,7 @@ interpreters, never forks: a fork would share threads and sockets.
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import signal
 import socket
@@ -163,5 +164,5 @@ def worker_command(application: str, arguments: Sequence[str]) -> list[str]:
     """The command of one child: this interpreter, one process."""
     return [
         sys.executable, "-m", "perdure", "worker", "-A", application, *arguments,
-        "--processes", "1", "--supervised",
+        "--processes", "1", "--supervisor-pid", str(os.getpid()),
     ]  # fmt: skip

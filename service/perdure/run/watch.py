@@ -25,7 +25,7 @@ class Watch:
         stop: told the reason, `recycle`, `burst` or `shutdown`.
         is_done: whether a burst has nothing left to do; None: this is no burst.
         memory_most_mb: resident memory beyond which the process is to be replaced.
-        supervised: end when the process that started this one is gone.
+        supervisor_pid: the parent; end when it is gone, or has been gone before this one ran.
         health_file: touched at every look, for probes; None: none.
     """
 
@@ -37,7 +37,7 @@ class Watch:
         stop: Callable[[str], None],
         is_done: Callable[[], bool] | None,
         memory_most_mb: int | None,
-        supervised: bool,
+        supervisor_pid: int | None,
         health_file: Path | None = None,
     ) -> None:
         self._holdings = holdings
@@ -45,7 +45,7 @@ class Watch:
         self._stop = stop
         self._is_done = is_done
         self._memory_most_mb = memory_most_mb
-        self._parent = os.getppid() if supervised else None
+        self._supervisor_pid = supervisor_pid
         self._health_file = health_file
         self._told: dict[int, float] = {}
 
@@ -61,7 +61,7 @@ class Watch:
             self._report_overdue(time.monotonic())
             if self._memory_most_mb is not None and memory_mb() > self._memory_most_mb:
                 self._stop("recycle")
-            if self._parent is not None and os.getppid() != self._parent:
+            if self._supervisor_pid not in (None, os.getppid()):
                 self._stop("shutdown")
             if self._is_done is not None and self._is_done():
                 self._stop("burst")

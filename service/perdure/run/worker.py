@@ -60,8 +60,8 @@ class Options(NamedTuple):
 
     queues: name -> slots (None: no bound of its own); empty: all queues.
     burst: end when nothing is due. tasks_most, memory_most_mb: end after so many, for recycling.
-    application: `module:service`, which a child process of a task imports. supervised: end when the
-    process that started this one is gone. health_file: touched twice a second, for probes.
+    application: `module:service`, which a child process of a task imports. supervisor_pid: of the
+    process that started this one: it ends with it. health_file: touched twice a second, for probes.
     """
 
     queues: Mapping[str, int | None] = {}
@@ -69,7 +69,7 @@ class Options(NamedTuple):
     tasks_most: int | None = None
     memory_most_mb: int | None = None
     application: str | None = None
-    supervised: bool = False
+    supervisor_pid: int | None = None
     health_file: Path | None = None
 
 
@@ -137,7 +137,7 @@ class Worker:
         self._watch = Watch(
             self._holdings, bus=self._bus, stop=self.ask_to_stop,
             is_done=self._is_done if self.options.burst else None,
-            memory_most_mb=self.options.memory_most_mb, supervised=self.options.supervised,
+            memory_most_mb=self.options.memory_most_mb, supervisor_pid=self.options.supervisor_pid,
             health_file=self.options.health_file,
         )  # fmt: skip
         self._slots = Slots(
