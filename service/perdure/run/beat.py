@@ -267,7 +267,8 @@ class BeatLoop:
         if heard.unlaned:
             moved, self._unlaned_after = upkeep.relane(session, self._unlaned_after, PROMOTE_MOST)
             if moved:
-                self._hooks.woken()
+                # The next one hears of the lanes that were made.
+                self.beat_now()
         if now - self._counted_at > STATISTICS_SECONDS:
             self._count(session)
         if heard.upkeep and upkeep.take_upkeep(session):

@@ -17,7 +17,7 @@ from uuid import UUID
 
 from perdure.run.events import Bus, TasksClaimed
 from perdure.run.holdings import Holdings
-from perdure.run.loop import Loop
+from perdure.run.loop import JITTER, Loop
 from perdure.settings import Settings
 from perdure.store import queue, workers
 from perdure.store.database import Database, Session, is_transient
@@ -30,8 +30,8 @@ AGE_SECONDS_MAX = 1.0
 """Longest stay in the buffer while no slot is free."""
 IDLE_SECONDS = 5.0
 """Poll of an idle enqueuer whose LISTEN is healthy."""
-AWAIT_SECONDS = 12.0
-"""How long the gate of NOTIFY stays open after an idle enqueuer has opened it."""
+AWAIT_POLLS = 2.5
+"""How long the gate of NOTIFY stays open after an idle enqueuer has opened it, in its polls."""
 
 
 class Demand(NamedTuple):
@@ -103,6 +103,7 @@ class Enqueuer:
         self._database = database
         self._names = frozenset(names)
         self._served: tuple[Lane, ...] = ()
+        self._awaited: list[str] = []
         self._awaited_until = 0.0
         self._holdings = holdings
         self._worker_id = worker_id
@@ -235,14 +236,15 @@ class Enqueuer:
         if not self.listening or not self._served:
             return tuning.polling_delay
         now = self._clock()
-        if now > self._awaited_until - IDLE_SECONDS:
-            queues = sorted({lane.queue for lane in self._served})
-            await workers.await_work(session, queues, AWAIT_SECONDS)
-            self._awaited_until = now + AWAIT_SECONDS
+        pause = max(IDLE_SECONDS, tuning.polling_delay)
+        queues = sorted({lane.queue for lane in self._served})
+        if queues != self._awaited or now + pause * (1 + JITTER) > self._awaited_until:
+            await workers.await_work(session, queues, AWAIT_POLLS * pause)
+            self._awaited, self._awaited_until = queues, now + AWAIT_POLLS * pause
             if await self._claim(session, self._room(self._demand(), tuning), tuning):
                 self.empty_since = None
                 return 0
-        return max(IDLE_SECONDS, tuning.polling_delay)
+        return pause
 
     def _room(self, demand: Demand, tuning: Tuning) -> int:
         """How many tasks may be claimed now; 0 while the stock is not low."""
