@@ -125,9 +125,10 @@ class Supervisor:
             code = await ended
         finally:
             # Whoever gives up the supervisor must not leave workers behind without one.
+            asked.cancel()
             if child.returncode is None:
                 child.kill()
-            asked.cancel()
+                await asyncio.wait([ended])
             self._children.pop(child.pid, None)
         self._bus.emit(ChildEnded(pid=child.pid, place=place, code=code))
         if code not in (*_CLEAN, EXIT_CONFIGURATION):
