@@ -6,7 +6,7 @@ import asyncio
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -47,6 +47,7 @@ class TaskService:
         self._loaded: Loaded | None = None
         self._overrides: tuple[Mapping[str, Any], Path | None] = ({}, None)
         self._client: TaskClient | None = None
+        self._end_logging: Callable[[], None] = lambda: None
 
     @staticmethod
     def builder() -> ServiceBuilder[TaskService]:
@@ -137,7 +138,7 @@ class TaskService:
         bus = Bus()
         for event, listener in self._declared.listeners:
             bus.on(event, listener)
-        logs.attach(bus, self.settings.logging.level)
+        self._end_logging = logs.attach(bus, self.settings.logging.level)
         worker = Worker(
             self.registry, self.settings, database,
             bus=bus, operation_of=self.operation_of, options=options,
@@ -167,6 +168,9 @@ class TaskService:
         news = reload(worker.settings, loaded.settings)
         worker.problem = None
         worker.reload(news.settings)
+        logs.configure(news.settings.logging, hide=masker(news.settings))
+        self._end_logging()
+        self._end_logging = logs.attach(bus, news.settings.logging.level)
         bus.emit(Reloaded(applied=tuple(news.applied), needs_restart=tuple(news.needs_restart)))
 
     def _unique_key_of(self, task: NewTask[Any, Any]) -> tuple[str, str] | None:

@@ -13,6 +13,8 @@ from perdure.tasks.places import Claimed
 
 RATE_SECONDS = 0.25
 """Over how long the speed is measured."""
+THREADS_MOST = 10_000
+"""Slots bound the threads, and their number may change; the executor must have some bound."""
 TURNS_BEFORE_YIELD = 64
 """Runs that never wait for anything would keep the loop: after so many a slot lets others go on."""
 
@@ -90,10 +92,9 @@ class Slots:
 
 
 class Threads:
-    """Threads for sync handlers, made when first needed, at most as many as there are slots."""
+    """Threads for sync handlers, made when one is needed: never more than ran at once."""
 
-    def __init__(self, most: Callable[[], int]) -> None:
-        self._most = most
+    def __init__(self) -> None:
         self._executor: ThreadPoolExecutor | None = None
 
     async def run(self, function: Callable[[], T]) -> T:
@@ -102,7 +103,7 @@ class Threads:
         The thread is awaited even if the awaiting task is cancelled, because it cannot be killed.
         """
         if self._executor is None:
-            self._executor = ThreadPoolExecutor(self._most(), thread_name_prefix="perdure handler")
+            self._executor = ThreadPoolExecutor(THREADS_MOST, "perdure handler")
         context = contextvars.copy_context()
         loop = asyncio.get_running_loop()
         future = loop.run_in_executor(self._executor, context.run, _caught, function)

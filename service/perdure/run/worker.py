@@ -125,7 +125,7 @@ class Worker:
             demand=self._demand, tuning=lambda: Tuning.of(self.settings),
             queues=self.options.queues, bus=self._bus, rng=self._rng,
         )  # fmt: skip
-        self._threads = Threads(lambda: self.settings.execution.concurrency)
+        self._threads = Threads()
         self._children = Children()
         self._tools = Tools(
             registry=self._registry, database=self._database, holdings=self._holdings,
