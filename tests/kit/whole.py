@@ -16,7 +16,7 @@ from perdure.tasks.outcomes import Suspended
 from perdure.tasks.policies import Delays, RetryPolicy
 
 PAGES = 12
-PAGE_SECONDS = 0.02
+LOOK_SECONDS = 0.02
 EATEN_BYTES = 160 * 2**20
 SOON = RetryPolicy(backoff=Delays([0]))
 
@@ -63,7 +63,7 @@ async def grow(context: TaskContext[Order, None]) -> None:
 
 @builder.task("pages")
 async def pages(context: TaskContext[Order, Book]) -> int:
-    """Store page after page, each with its checkpoint in one transaction."""
+    """Store page after page, n milliseconds each, with its checkpoint in one transaction."""
     note("start", context.task_id, page=context.execution_metadata.page)
     while context.execution_metadata.page < PAGES:
         async with context.transaction() as connection:
@@ -72,7 +72,7 @@ async def pages(context: TaskContext[Order, Book]) -> int:
                 "insert into pages (task_id, page) values (%s, %s)", (context.task_id, page)
             )
             note("page", context.task_id, page=page)
-            await asyncio.sleep(PAGE_SECONDS)
+            await asyncio.sleep(context.metadata.n / 1000)
             context.execution_metadata.page += 1
     return context.execution_metadata.page
 
@@ -93,7 +93,7 @@ async def fails_later(context: TaskContext[Order, None]) -> int:
     while context.failures == 0:
         if context.metadata.file is not None and context.metadata.file.exists():
             raise ValueError
-        await asyncio.sleep(PAGE_SECONDS)
+        await asyncio.sleep(LOOK_SECONDS)
     return context.failures
 
 
