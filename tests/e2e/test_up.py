@@ -1,0 +1,84 @@
+"""`perdure up`: one command on a machine without a database, then plain SQL from anybody."""
+
+from __future__ import annotations
+
+import re
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+from tests.kit.commands import Command, Commands
+from tests.kit.fleet import until
+
+SERVICE = """
+from perdure import TaskContext, TaskService
+
+builder = TaskService.builder()
+
+
+@builder.task("greet")
+async def greet(context: TaskContext[dict[str, str], None]) -> str:
+    return f"Hello, {context.metadata['name']}"
+
+
+service = builder.build()
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Where a developer works: a folder with one module, which anybody may enter."""
+    folder = tmp_path / "work"
+    folder.mkdir()
+    (folder / "jobs.py").write_text(SERVICE)
+    return folder
+
+
+@pytest.fixture
+def commands(tmp_path: Path) -> Iterator[Commands]:
+    with Commands(None, tmp_path) as commands:
+        yield commands
+
+
+def dsn_of(up: Command) -> str:
+    """The DSN that is printed for people, once it is ready."""
+    until(lambda: "ready" in up.said or not up.alive)
+    (dsn,) = re.findall(r"psql '(.*)'", up.said)
+    return str(dsn)
+
+
+def test_a_plain_insert_by_the_printed_dsn_is_run_and_its_result_is_read_back(
+    commands: Commands, folder: Path
+) -> None:
+    up = commands.start("up", "-A", "jobs:service", cwd=folder)
+    dsn = dsn_of(up)
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        insert = (
+            "insert into perdure.tasks (name, metadata)"
+            " values ('greet', '{\"name\": \"Ada\"}') returning id"
+        )
+        (task_id,) = connection.execute(insert).fetchone() or ()
+        state = "select state, result from perdure.task(%s)"
+        until(
+            lambda: connection.execute(state, [task_id]).fetchone() == ("completed", "Hello, Ada")
+        )
+    up.signal(signal.SIGTERM)
+    assert up.wait() == 0
+    with pytest.raises(psycopg.OperationalError, match=r"refused|No such file"):
+        psycopg.connect(dsn)
+    left = {path.name for path in folder.iterdir()} - {"__pycache__"}
+    assert left == {"jobs.py", ".perdure"}
+
+
+@pytest.mark.parametrize("seen", ["", "database  PostgreSQL"])
+def test_sigterm_while_it_starts_leaves_no_server_behind(
+    commands: Commands, folder: Path, seen: str
+) -> None:
+    up = commands.start("up", cwd=folder)
+    pid_file = folder / ".perdure" / "postgres" / "postmaster.pid"
+    until(lambda: (seen in up.said and pid_file.exists()) or not up.alive)
+    up.signal(signal.SIGTERM)
+    assert up.wait() == 128 + signal.SIGTERM
+    assert not pid_file.exists()
