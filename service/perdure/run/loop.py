@@ -84,9 +84,11 @@ class Loop:
     async def cancel(self) -> None:
         """End in the middle of a turn."""
         self._stopping = True
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task])
+        # Not kept: its error holds on to what was under way, such as a socket that connects.
+        task, self._task = self._task, None
+        if task is not None:
+            task.cancel()
+            await asyncio.wait([task])
 
     async def _run(self) -> None:
         while not self._stopping:
