@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from tests.kit.databases import SERVER_SETTINGS, Database, GivenServer, Server, 
 
 from perdure.embedded import EmbeddedServer
 
+CHAOS = Path(__file__).parent / "chaos"
 MEMORY = Path("/dev/shm")
 MEMORY_BYTES_LEAST = 2 * 2**30
 
@@ -28,6 +30,7 @@ if (
 
 # The servers of tests run without fsync; workers of tests, in processes too, have to accept that.
 os.environ.setdefault("PERDURE_PERSISTENCE__ALLOW_UNSAFE_DURABILITY", "true")
+
 
 @pytest.fixture(scope="session")
 def server() -> Iterator[Server]:
@@ -75,3 +78,35 @@ def empty_database(server: Server) -> Iterator[Database]:
     """A database of the test's own without the schema."""
     with new_database(server) as created:
         yield created
+
+
+@pytest.fixture(autouse=True)
+def room(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Tests of tests/chaos measure times: each has the machine for itself, whatever runs beside.
+
+    Two file locks: whoever waits for the machine holds the door, so that it is not passed by.
+    """
+    run = os.environ.get("PYTEST_XDIST_TESTRUNUID")
+    if run is None:
+        yield
+        return
+    alone = CHAOS in request.path.parents
+    folder = Path(tempfile.gettempdir())
+    with (
+        (folder / f"perdure-door-{run}").open("w") as door,
+        (folder / f"perdure-room-{run}").open("w") as machine,
+    ):
+        fcntl.flock(door, fcntl.LOCK_EX)
+        fcntl.flock(machine, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
+        fcntl.flock(door, fcntl.LOCK_UN)
+        yield
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Make what a test has printed fit for the pipe to the controller: hostile text is tested."""
+    report = yield
+    report.sections = [
+        (name, text.encode("utf-8", "backslashreplace").decode()) for name, text in report.sections
+    ]
+    return report

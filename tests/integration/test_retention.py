@@ -31,7 +31,9 @@ def next_range(database: Database) -> None:
         "update perdure.settings set value = to_jsonb(clock_timestamp() - interval '2 days')"
         " where key = 'range_began_at'"
     )
-    database.execute("select setval('perdure.tasks_id_seq', currval('perdure.tasks_id_seq') + 2000)")
+    database.execute(
+        "select setval('perdure.tasks_id_seq', currval('perdure.tasks_id_seq') + 2000)"
+    )
     database.execute("select perdure.keep_ranges()")
 
 
