@@ -6,6 +6,7 @@ create function perdure.hold_key(unique_key text, policy text, new_id bigint)
     language plpgsql set search_path = pg_catalog, perdure, pg_temp as $$
 #variable_conflict use_column
 declare
+    named bigint;
     holder bigint;
     place text;
     stopping boolean;
@@ -17,7 +18,13 @@ begin
     answer := 'created';
     after := '{}';
     if holder <> new_id then
-        place := perdure.locate(holder);
+        -- Whoever ends while it is looked at may have waited for another of the key: look again.
+        named := holder;
+        loop
+            holder := perdure.key_holder(hold_key.unique_key, named);
+            place := perdure.locate(holder);
+            exit when place is distinct from 'ended';
+        end loop;
         stopping := place = 'lease' and exists (
             select from perdure.mail as m where m.task_id = holder and m.kind in ('cancel', 'replaced'));
         if place in ('ready', 'waiting', 'lease') and policy = 'keep' and not stopping then

@@ -33,11 +33,8 @@ begin
         return 'completed';
     end if;
     if task.unique_key is not null then
-        if exists (
-            select from perdure.unique_keys as k
-            where k.key = task.unique_key and k.task_id <> task.id
-                and exists (select from perdure.tasks as t where t.id = k.task_id)
-                and not exists (select from perdure.outcomes as o where o.task_id = k.task_id)) then
+        if perdure.key_holder(
+                task.unique_key, (select k.task_id from perdure.unique_keys as k where k.key = task.unique_key)) is not null then
             return 'key_taken';
         end if;
         insert into perdure.unique_keys (key, task_id) values (task.unique_key, task.id)

@@ -95,3 +95,27 @@ async def waits_for_a_lock(database: Database) -> None:
     )
     while not database.value(waiting, [database.name]):
         await patience.wait("nobody has waited for a lock")
+
+
+async def test_the_line_of_a_key_survives_the_cancel_of_its_last(
+    client: TaskClient, database: Database, end: End
+) -> None:
+    running = await client.enqueue("a", unique_key="k")
+    database.execute(
+        "insert into perdure.workers (id, name, host, pid, version, lease_seconds)"
+        " values (1, 'w', 'h', 2, '0.1', 10)"
+    )
+    database.execute(
+        "with taken as (delete from perdure.ready returning task_id)"
+        " insert into perdure.leases (id, worker_id, task_ids)"
+        " select gen_random_uuid(), 1, array[task_id] from taken"
+    )
+    blocked = await client.enqueue("a", unique_key="k", unique_policy="replace")
+    assert await client.cancel(blocked.id) == "cancelled"
+    assert await client.retry(blocked.id) == "key_taken"
+
+    again = await client.enqueue("a", unique_key="k")
+    task = await client.get(again.id)
+    assert task is not None
+    assert (again.answer, task.state) == (Answer.CREATED, "blocked")
+    assert task.waiting_for == f"tasks {running.id}"

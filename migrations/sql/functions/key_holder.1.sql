@@ -1,0 +1,19 @@
+-- The live task that holds a unique key, null if none does. named is the task in the key's row, which
+-- the caller has locked. If that one ended after a run, all before it had ended; if it never ran, it may
+-- have been cancelled while it waited for another of the same key, which then holds it still.
+create function perdure.key_holder(unique_key text, named bigint) returns bigint
+    language plpgsql stable set search_path = pg_catalog, perdure, pg_temp as $$
+declare
+    ended record;
+begin
+    select o.started_at is not null as ran into ended from perdure.outcomes as o where o.task_id = named;
+    if not found then
+        return (select t.id from perdure.tasks as t where t.id = named);
+    elsif ended.ran then
+        return null;
+    end if;
+    return (
+        select max(t.id) from perdure.tasks as t
+        where t.unique_key = key_holder.unique_key
+            and not exists (select from perdure.outcomes as o where o.task_id = t.id));
+end $$;
