@@ -90,7 +90,7 @@ class Database:
 
     def check(self) -> None:
         """Raise AssertionError unless the invariants that hold at every moment hold now."""
-        if self.value("select to_regclass('perdure.misplaced_tasks')") is None:
+        if self.value("select to_regclass($name$perdure.misplaced_tasks$name$)") is None:
             return
         broken = self.violations(ALWAYS)
         missing = self.expected_violations - broken.keys()
