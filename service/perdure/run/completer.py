@@ -10,19 +10,25 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter, defaultdict, deque
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from functools import partial
+from typing import NamedTuple, TypeVar
 
 from perdure.run.events import Bus, TaskEnded, TaskLost, TasksCompleted
 from perdure.run.holdings import Holdings
 from perdure.run.loop import Loop
 from perdure.store import queue
 from perdure.store.database import Database, Session, is_data_error
-from perdure.store.queue import Done, Saving, Settling
+from perdure.store.queue import Done, Saving, Settled, Settling
 from perdure.tasks.places import Mail, Move
 
+T = TypeVar("T")
+A = TypeVar("A")
+
 SETTLE_MOST = 200
-"""Moves of one statement: they share a transaction, so this bounds how long locks are held."""
+"""Moves, or saves, of one statement: they share a transaction, so this bounds how long locks are held."""
+FLUSH_BYTES = 16 * 2**20
+"""Results that one statement carries, but for the last one: a server takes no more than 1 GiB."""
 BUSY_SECONDS = 0.02
 """Pause before a lease that somebody had locked is asked again."""
 
@@ -80,6 +86,7 @@ class Completer:
         self._moves: deque[Handed] = deque()
         self._saves: dict[int, Saving] = {}
         self._answers: deque[tuple[Saving, asyncio.Future[bool]]] = deque()
+        self._unsaved: list[tuple[Saving, asyncio.Future[bool] | None]] = []
         self._flying = 0
 
     @property
@@ -119,7 +126,7 @@ class Completer:
 
     async def drained(self) -> None:
         """Flush until nothing is left; the caller bounds the time."""
-        while self.backlog or self._saves or self._answers:
+        while self.backlog or self._to_save:
             self.loop.wake()
             await asyncio.sleep(BUSY_SECONDS / 4)
 
@@ -132,7 +139,7 @@ class Completer:
     async def once(self) -> float | None:
         """One flush: saves, then plain endings, then moves; then wait for the next hand-in."""
         session = await self._connected()
-        if self._saves or self._answers:
+        if self._to_save:
             await self._flush_saves(session)
         held_back = False
         if self._plain:
@@ -142,7 +149,11 @@ class Completer:
         self._relieved()
         if held_back:
             return BUSY_SECONDS
-        return 0 if self._plain or self._moves or self._saves or self._answers else None
+        return 0 if self._plain or self._moves or self._to_save else None
+
+    @property
+    def _to_save(self) -> bool:
+        return bool(self._saves or self._answers or self._unsaved)
 
     async def _connected(self) -> Session:
         """The connection; a lost one is ended first, so that nothing which was sent on it can be
@@ -156,130 +167,106 @@ class Completer:
         return session
 
     async def _flush_saves(self, session: Session) -> None:
-        soon, self._saves = self._saves, {}
+        """Save in the order in which each run has asked; what was not answered stays, in front."""
         asked, self._answers = self._answers, deque()
-        saves = [*soon.values(), *(saving for saving, _ in asked)]
-        saves.sort(key=lambda saving: (saving.lease.int, saving.task_id))
-        try:
-            answers = dict(
-                zip([id(saving) for saving in saves], await queue.save(session, saves), strict=True)
-            )
-        except BaseException as error:
-            if is_data_error(error) and len(saves) > 1:
-                await self._save_singly(session, soon, asked)
-                return
-            for saving, answer in asked:
-                if is_data_error(error) and not answer.done():
-                    answer.set_exception(error)
-                else:
-                    self._answers.append((saving, answer))
-            if is_data_error(error):
-                return
-            self._saves = {**soon, **self._saves}
-            raise
-        for saving, answer in asked:
-            if not answer.done():
-                answer.set_result(answers[id(saving)])
-
-    async def _save_singly(
-        self,
-        session: Session,
-        soon: dict[int, Saving],
-        asked: Sequence[tuple[Saving, asyncio.Future[bool]]],
-    ) -> None:
-        """One value of a batch was refused: find it, so that the others are saved."""
-        for saving in soon.values():
-            try:
-                await queue.save(session, [saving])
-            except Exception as error:  # rare: a value was refused
-                if not is_data_error(error):
-                    raise
-        for saving, answer in asked:
-            try:
-                held = (await queue.save(session, [saving]))[0]
-            except Exception as error:
-                if not is_data_error(error):
-                    raise
-                if not answer.done():
-                    answer.set_exception(error)
+        soon, self._saves = self._saves, {}
+        self._unsaved += [*asked, *((saving, None) for saving in soon.values())]
+        batch = self._unsaved[:SETTLE_MOST]
+        order = sorted(range(len(batch)), key=lambda n: _place(batch[n][0]))
+        answers = await halving(
+            partial(queue.save, session), [batch[number][0] for number in order]
+        )
+        del self._unsaved[: len(batch)]
+        for number, held in zip(order, answers, strict=True):
+            answer = batch[number][1]
+            if answer is None or answer.done():
+                continue
+            if isinstance(held, Exception):
+                answer.set_exception(held)
             else:
-                if not answer.done():
-                    answer.set_result(held)
+                answer.set_result(held)
 
     async def _flush_plain(self, session: Session) -> bool:
         """Write plain successes; whether some were held back by a locked lease."""
-        most = max(self._batch(), 1) * 2
-        batch = [self._plain.popleft() for _ in range(min(len(self._plain), most))]
+        batch = self._next_plain()
         self._flying = len(batch)
         try:
-            return await self._finish(session, batch)
-        finally:
-            self._flying = 0
-
-    async def _finish(self, session: Session, batch: list[Ended]) -> bool:
-        try:
-            fates = await queue.finish(session, self._worker_id(), [ended.done for ended in batch])
-        except BaseException as error:
-            if is_data_error(error) and len(batch) > 1:
-                middle = len(batch) // 2
-                first = await self._finish(session, batch[:middle])
-                return await self._finish(session, batch[middle:]) or first
-            if is_data_error(error):
-                self._moves.append(batch[0].refuse(error))
-                return False
+            fates = await halving(
+                partial(queue.finish, session, self._worker_id()), [ended.done for ended in batch]
+            )
+        except BaseException:
             self._plain.extendleft(reversed(batch))
             raise
+        finally:
+            self._flying = 0
         wrote = 0
         again: list[Ended] = []
         for ended, fate in zip(batch, fates, strict=True):
-            if fate == "held":
+            if isinstance(fate, Exception):
+                self._moves.append(ended.refuse(fate))
+            elif fate == "held":
                 again.append(ended)
-                continue
-            self._holdings.gave(ended.done.lease)
-            if fate == "own":
-                wrote += 1
-                self.tally(ended.name, ended.queue, "completed", ended.seconds)
-                self._completed(ended)
             else:
-                self._lost(ended.done.task_id, ended.name, ended.done.attempt)
+                self._holdings.gave(ended.done.lease)
+                if fate == "own":
+                    wrote += 1
+                    self.tally(ended.name, ended.queue, "completed", ended.seconds)
+                    self._completed(ended)
+                else:
+                    self._lost(ended.done.task_id, ended.name, ended.done.attempt)
         self._plain.extendleft(reversed(again))
         if wrote:
             self._bus.emit(TasksCompleted(count=wrote))
         return bool(again)
 
+    def _next_plain(self) -> list[Ended]:
+        """The next to write, within the bounds of one statement."""
+        most, size = max(self._batch(), 1) * 2, 0
+        batch: list[Ended] = []
+        while self._plain and len(batch) < most and size < FLUSH_BYTES:
+            ended = self._plain.popleft()
+            size += len(ended.done.result)
+            batch.append(ended)
+        return batch
+
     async def _flush_moves(self, session: Session) -> bool:
         """Settle moves; whether some were held back by a locked lease."""
         batch = [self._moves.popleft() for _ in range(min(len(self._moves), SETTLE_MOST))]
+        batch.sort(key=lambda handed: _place(handed.settling))
         self._flying = len(batch)
-        batch.sort(key=lambda handed: (handed.settling.lease.int, handed.settling.task_id))
         try:
-            return await self._settle(session, batch)
-        finally:
-            self._flying = 0
-
-    async def _settle(self, session: Session, batch: list[Handed]) -> bool:
-        try:
-            answers = await queue.settle(session, self._worker_id(), [h.settling for h in batch])
-        except BaseException as error:
-            if is_data_error(error) and len(batch) > 1:
-                # One value spoils the batch: halve it until the value stands alone.
-                middle = len(batch) // 2
-                first = await self._settle(session, batch[:middle])
-                return await self._settle(session, batch[middle:]) or first
-            if is_data_error(error) and batch[0].refusals == 0:
-                move = batch[0].refused(error)
-                settling = batch[0].settling._replace(move=move, progress=None)
-                self._moves.append(
-                    batch[0]._replace(settling=settling, decide=lambda _: move, refusals=1)
-                )
-                return False
+            answers = await halving(
+                partial(queue.settle, session, self._worker_id()), [h.settling for h in batch]
+            )
+            unsure = [
+                handed for handed, answer in zip(batch, answers, strict=True)
+                if not isinstance(answer, Exception) and answer.answer == "lost"
+            ]  # fmt: skip
+            fates = await self._own_or_lost(session, unsure) if unsure else []
+        except BaseException:
             self._moves.extendleft(reversed(batch))
             raise
+        finally:
+            self._flying = 0
+        for handed, fate in zip(unsure, fates, strict=True):
+            self._holdings.gave(handed.settling.lease)
+            handed.settled(handed.settling.move if fate == "own" else None)
+        return self._take_answers(zip(batch, answers, strict=True))
+
+    def _take_answers(self, answers: Iterable[tuple[Handed, Settled | Exception]]) -> bool:
+        """What follows from them, but for the lost ones; whether some were held back."""
         held_back = False
-        unsure: list[Handed] = []
-        for handed, answer in zip(batch, answers, strict=True):
+        failure: Exception | None = None
+        for handed, answer in answers:
             settling = handed.settling
-            if answer.answer == "settled":
+            if isinstance(answer, Exception):
+                if handed.refusals:
+                    # Not even its refusal can be written: told, and tried again.
+                    failure = answer
+                    self._moves.append(handed)
+                else:
+                    self._moves.append(_refusal(handed, answer))
+            elif answer.answer == "settled":
                 self._holdings.gave(settling.lease)
                 handed.settled(settling.move)
             elif answer.answer == "mail":
@@ -288,21 +275,16 @@ class Completer:
             elif answer.answer == "busy":
                 held_back = True
                 self._moves.append(handed)
-            else:
-                unsure.append(handed)
-        if unsure:
-            await self._tell_own_from_lost(session, unsure)
+        if failure is not None:
+            raise failure
         return held_back
 
-    async def _tell_own_from_lost(self, session: Session, unsure: Sequence[Handed]) -> None:
+    async def _own_or_lost(self, session: Session, unsure: Sequence[Handed]) -> list[str]:
         """A lease that no longer holds the task: our own end whose reply was lost, or another's."""
         runs = [
             (h.settling.lease, h.settling.task_id, h.settling.move.attempt or -1) for h in unsure
         ]
-        fates = await queue.fates(session, self._worker_id(), runs)
-        for handed, fate in zip(unsure, fates, strict=True):
-            self._holdings.gave(handed.settling.lease)
-            handed.settled(handed.settling.move if fate == "own" else None)
+        return await queue.fates(session, self._worker_id(), runs)
 
     def take_counts(self) -> dict[tuple[str, str, str], tuple[int, float]]:
         """What has ended since the last call: how many, and seconds, by (name, queue, state)."""
@@ -328,6 +310,36 @@ class Completer:
     def _lost(self, task_id: int, name: str, attempt: int) -> None:
         if self._bus.heard("task.lost"):
             self._bus.emit(TaskLost(task_id=task_id, name=name, attempt=attempt))
+
+
+async def halving(
+    send: Callable[[Sequence[T]], Awaitable[Sequence[A]]], batch: Sequence[T]
+) -> list[A | Exception]:
+    """Send a batch; the answers in its order, the error in the place of a refused value.
+
+    A value that is refused spoils its batch: it is halved until the value stands alone. Any other
+    fault is raised, whatever has been answered by then: all of it may be sent again.
+    """
+    try:
+        return [*await send(batch)]
+    except Exception as error:
+        if not is_data_error(error):
+            raise
+        if len(batch) == 1:
+            return [error]
+    middle = len(batch) // 2
+    return [*await halving(send, batch[:middle]), *await halving(send, batch[middle:])]
+
+
+def _place(item: Settling | Saving) -> tuple[int, int]:
+    """Where it stands in a statement: two workers lock in one order."""
+    return item.lease.int, item.task_id
+
+
+def _refusal(handed: Handed, error: Exception) -> Handed:
+    move = handed.refused(error)
+    settling = handed.settling._replace(move=move, progress=None)
+    return handed._replace(settling=settling, decide=lambda _: move, refusals=1)
 
 
 def merged(old: Saving | None, new: Saving) -> Saving:

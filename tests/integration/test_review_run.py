@@ -1,0 +1,180 @@
+"""Faults at the worst moment of a flush, a claim or a stop: nothing is lost, held or run twice."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+import psycopg
+import pytest
+from pydantic import BaseModel
+from tests.kit.databases import Database
+from tests.kit.running import running
+
+from perdure.declare.context import TaskContext
+from perdure.declare.kind import TaskKind
+from perdure.service import TaskService
+from perdure.store import queue
+
+
+class Page(BaseModel):
+    """A checkpoint."""
+
+    number: int = 0
+
+
+paged = TaskKind("paged", dict[str, Any], execution_metadata=Page)
+
+
+def refused() -> Exception:
+    return psycopg.errors.UntranslatableCharacter("refused")
+
+
+def lost() -> Exception:
+    return psycopg.OperationalError("lost")
+
+
+def enqueue(database: Database, name: str) -> None:
+    """Four tasks that are not tried again."""
+    database.execute(
+        "insert into perdure.tasks (name, max_retries) select %s, 0 from generate_series(1, 4)",
+        [name],
+    )
+
+
+@pytest.fixture
+def faults(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """`faults("finish", refused, lost)`: the next calls of this statement raise these, one each."""
+
+    def arm(name: str, *errors: Callable[[], Exception]) -> None:
+        real, left = getattr(queue, name), list(errors)
+
+        async def call(*arguments: Any) -> Any:
+            if left:
+                raise left.pop(0)()
+            return await real(*arguments)
+
+        monkeypatch.setattr(queue, name, call)
+
+    return arm
+
+
+class Together:
+    """Tasks that end at one moment, so that one flush takes them all."""
+
+    def __init__(self, *, fail: bool = False) -> None:
+        self.began = 0
+        self.go = asyncio.Event()
+        self.fail = fail
+        builder = TaskService.builder()
+        builder.task("together")(self.run)
+        self.service: TaskService = builder.build()
+
+    async def run(self, context: TaskContext[dict[str, Any], None]) -> None:
+        self.began += 1
+        await self.go.wait()
+        if self.fail:
+            raise RuntimeError("on purpose")
+
+
+@pytest.mark.parametrize(("name", "fail"), [("finish", False), ("settle", True)])
+async def test_a_connection_lost_while_a_refused_value_is_sought_drops_no_ending(
+    database: Database, faults: Callable[..., None], name: str, fail: bool
+) -> None:
+    together = Together(fail=fail)
+    enqueue(database, "together")
+    async with running(database, together.service) as worker:
+        await worker.until(lambda: together.began == 4)
+        faults(name, refused, lost)
+        together.go.set()
+        await worker.until(lambda: database.value("select count(*) from perdure.outcomes") == 4, 5)
+        await worker.until(lambda: worker.worker.held == 0, 5)
+    database.check_drained()
+
+
+async def test_an_ending_whose_fate_cannot_be_asked_at_once_is_told_later(
+    database: Database, monkeypatch: pytest.MonkeyPatch, faults: Callable[..., None]
+) -> None:
+    together = Together(fail=True)
+    real = queue.settle
+
+    async def settled_unheard(*arguments: Any) -> Any:
+        monkeypatch.setattr(queue, "settle", real)
+        await real(*arguments)
+        raise lost()
+
+    enqueue(database, "together")
+    async with running(database, together.service) as worker:
+        await worker.until(lambda: together.began == 4)
+        monkeypatch.setattr(queue, "settle", settled_unheard)
+        faults("fates", lost)
+        together.go.set()
+        await worker.until(lambda: database.value("select count(*) from perdure.outcomes") == 4, 5)
+        await worker.until(lambda: worker.worker.held == 0, 5)
+    database.check_drained()
+
+
+async def test_a_connection_lost_while_a_refused_save_is_sought_leaves_no_handler_waiting(
+    database: Database, faults: Callable[..., None]
+) -> None:
+    builder = TaskService.builder()
+    began: list[int] = []
+    go = asyncio.Event()
+
+    @builder.task(paged)
+    async def save(context: TaskContext[dict[str, Any], Page]) -> None:
+        began.append(context.task_id)
+        await go.wait()
+        context.execution_metadata.number = 1
+        await context.checkpoint()
+
+    enqueue(database, "paged")
+    async with running(database, builder.build()) as worker:
+        await worker.until(lambda: len(began) == 4)
+        faults("save", refused, lost)
+        go.set()
+        await worker.until(lambda: database.value("select count(*) from perdure.outcomes") == 4, 5)
+    database.check_drained()
+
+
+async def test_a_checkpoint_given_up_in_an_outage_never_overwrites_a_later_one(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    builder = TaskService.builder()
+    real = queue.save
+    saved = asyncio.Event()
+    away = asyncio.Event()
+    resumed: list[int] = []
+
+    async def save(session: Any, saves: Any) -> Any:
+        if away.is_set():
+            raise lost()
+        answer = await real(session, saves)
+        saved.set()
+        return answer
+
+    @builder.task(paged)
+    async def run(context: TaskContext[dict[str, Any], Page]) -> None:
+        if context.attempt > 1:
+            resumed.append(context.execution_metadata.number)
+            return
+        away.set()
+        for number in (1, 2):
+            context.execution_metadata.number = number
+            with suppress(TimeoutError):
+                async with asyncio.timeout(0.2):
+                    await context.checkpoint()
+        context.execution_metadata.number = 3
+        context.checkpoint_soon()
+        away.clear()
+        await saved.wait()
+        raise RuntimeError("on purpose")
+
+    monkeypatch.setattr(queue, "save", save)
+    async with running(database, builder.build()) as worker:
+        task = await worker.enqueue("paged", retry_delays=[0.0])
+        await worker.ended(task)
+    assert resumed == [3]
+    database.check_drained()
