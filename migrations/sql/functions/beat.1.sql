@@ -36,7 +36,8 @@ begin
     mail := exists (select from perdure.mail);
     paused := (
         select jsonb_object_agg(q.name, q.stop_running) from perdure.queues as q where q.paused_at is not null);
-    lanes := (select max(l.id) from perdure.lanes as l);
+    -- How many, not the highest: one that was made earlier may be committed later.
+    lanes := (select count(*) from perdure.lanes as l);
     upkeep := not exists (
         select from perdure.settings as s
         where s.key = 'upkeep_at' and (s.value #>> '{}')::timestamptz > now_at - interval '1 minute');

@@ -1,12 +1,14 @@
--- Cancels all that match, rows locked in id order; dry_run only counts. At least one filter.
+-- Cancels all that match, rows locked in id order; dry_run only counts. At least one filter. What has
+-- ended cannot be cancelled, and is not looked for.
 create function perdure.cancel_where(
     name text default null, state text default null, tag text default null, unique_key text default null,
     queue text default null, dry_run boolean default false
 ) returns table (cancelled bigint, requested bigint)
     language plpgsql security definer set search_path = pg_catalog, perdure, pg_temp as $$
 declare
-    ids bigint[] := perdure.matching(cancel_where.name, cancel_where.state, cancel_where.tag,
-        cancel_where.unique_key, cancel_where.queue, null, null);
+    ids bigint[] := case when cancel_where.state in ('completed', 'failed', 'cancelled') then '{}'
+        else perdure.matching(cancel_where.name, cancel_where.state, cancel_where.tag,
+            cancel_where.unique_key, cancel_where.queue, null, null) end;
 begin
     if dry_run then
         return query

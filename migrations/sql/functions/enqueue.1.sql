@@ -10,7 +10,7 @@ create function perdure.enqueue(
     language plpgsql security definer set search_path = pg_catalog, perdure, pg_temp as $$
 #variable_conflict use_column
 declare
-    due timestamptz := coalesce(enqueue.run_at, clock_timestamp() + enqueue.delay);
+    due timestamptz;
     wrong text := perdure.problem(enqueue.name, enqueue.metadata, enqueue.queue, enqueue.priority, enqueue.run_at,
         enqueue.tags, enqueue.requires, enqueue.headers, enqueue.max_retries, enqueue.retry_delays,
         enqueue.unique_key, perdure.setting('metadata_bytes'), enqueue.delay, enqueue.unique_policy,
@@ -22,6 +22,7 @@ begin
     if wrong is not null then
         perform perdure.refuse(wrong);
     end if;
+    due := coalesce(enqueue.run_at, clock_timestamp() + enqueue.delay);
     perform perdure.keep_depth(coalesce(
         enqueue.queue, (select y.queue from perdure.task_types as y where y.name = enqueue.name), 'default'));
     task_id := nextval('tasks_id_seq');

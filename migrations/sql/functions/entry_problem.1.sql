@@ -22,7 +22,10 @@ create function perdure.entry_problem(entry jsonb) returns text
             or member.key = 'delay' and (member.value)::text !~ '^-?[0-9]{1,10}([.][0-9]+)?$' and member.value <> 'null'
             or member.key = 'retry_delays' and (member.value)::text !~ '^\[(-?[0-9]{1,9}([.][0-9]+)?(, |\]$))*$' and member.value not in ('null', '[]')
             or member.key in ('tags', 'requires') and jsonb_path_exists(member.value, 'strict $[*] ? (@.type() != "string")', silent => true)
-            or member.key = 'run_at' and (member.value #>> '{}') !~ '^[0-9]{4,5}-[01][0-9]-[0-3][0-9]([T ][0-2][0-9]:[0-5][0-9](:[0-5][0-9]([.][0-9]+)?)?(Z|[+-][0-9]{2}(:?[0-9]{2})?)?)?$'
+            or member.key = 'run_at' and ((member.value #>> '{}') !~ '^(?!0+-|.*-(02-30|0[2469]-31|11-31))[0-9]{4,5}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])([T ]([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9]([.][0-9]+)?)?(Z|[+-](0[0-9]|1[0-5])(:?[0-5][0-9])?)?)?$'
+                or (member.value #>> '{}') ~ '^[0-9]+-02-29' and not exists (
+                    select from (select substring(member.value #>> '{}' from '^[0-9]+')::numeric as year) as y
+                    where y.year % 4 = 0 and (y.year % 100 <> 0 or y.year % 400 = 0)))
         order by member.key limit 1)
     end
     union all

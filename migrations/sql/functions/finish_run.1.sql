@@ -14,7 +14,8 @@ begin
     if move ->> 'exhausted' is not null then
         insert into perdure.tasks (name, metadata)
         select move ->> 'exhausted',
-            case when octet_length(m.whole::text) <= perdure.setting('metadata_bytes') then m.whole
+            case when octet_length(m.whole::text) <= perdure.setting('metadata_bytes')
+                    and not jsonb_path_exists(m.whole, 'strict $.**{65}') then m.whole
                 else m.whole - 'metadata' - 'error' || '{"shortened": true}' end
         from perdure.tasks as t
         left join perdure.progress as p on p.task_id = t.id

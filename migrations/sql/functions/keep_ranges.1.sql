@@ -1,15 +1,20 @@
 -- Moves the sequence to the next boundary once a day, or when a range is nearly full, so that a range
 -- of ids is about a day (free under load), and keeps four ranges ready ahead of it. The first call
--- only notes the day.
+-- only notes the day. The day's row is locked before the sequence is read: of two calls at once the
+-- second must not set it back to where the first has left it, below ids given since.
 create function perdure.keep_ranges() returns integer
     language plpgsql security definer set search_path = pg_catalog, perdure, pg_temp as $$
 declare
-    at bigint := (select last_value from tasks_id_seq);
+    at bigint;
     made integer := 0;
-    began timestamptz := (select (value #>> '{}')::timestamptz from perdure.settings where key = 'range_began_at');
-    old boolean := coalesce(began < clock_timestamp() - interval '1 day', false);
+    began timestamptz;
+    old boolean;
 begin
     set local lock_timeout = '500ms';
+    select (s.value #>> '{}')::timestamptz into began
+    from perdure.settings as s where s.key = 'range_began_at' for update;
+    old := coalesce(began < clock_timestamp() - interval '1 day', false);
+    at := (select last_value from tasks_id_seq);
     if old and at % 100000000 > 1000 or at % 100000000 > 90000000 then
         at := greatest(at, coalesce((select max(id) from perdure.tasks_default), 0));
         at := (at / 100000000 + 1) * 100000000;

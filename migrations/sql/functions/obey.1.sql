@@ -20,10 +20,12 @@ begin
         where m.task_id is null and exists (
                 select from perdure.waiting as w where w.wait_key = m.wait_key and w.reason = 'suspended')
             or m.task_id is not null
-                and not exists (select from perdure.leases as l where m.task_id = any (l.task_ids))
-                and (m.kind <> 'proceed'
+                and (m.kind in ('cancel', 'replaced')
+                    or m.kind = 'proceed'
+                        and exists (select from perdure.waiting as w where w.task_id = m.task_id and w.reason = 'suspended')
                     or exists (select from perdure.outcomes as o where o.task_id = m.task_id)
-                    or exists (select from perdure.waiting as w where w.task_id = m.task_id and w.reason = 'suspended'))
+                    or not exists (select from perdure.tasks as t where t.id = m.task_id))
+                and m.task_id not in (select unnest(l.task_ids) from perdure.leases as l)
         order by m.id limit at_most for update skip locked
     loop
         -- All signals for one key that have passed one suspension go to it, as settle would have it.

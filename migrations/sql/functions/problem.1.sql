@@ -47,5 +47,7 @@ create function perdure.problem(
             then 'PD004|execution_metadata must be a JSON object|leave it out for the default of its type'
         when octet_length(execution_metadata::text) > checkpoint_bytes
             then 'PD002|execution_metadata is larger than ' || checkpoint_bytes || ' bytes|raise limits.checkpoint_bytes'
+        when execution_metadata is not null and jsonb_path_exists(execution_metadata, 'strict $.**{65}')
+            then 'PD004|execution_metadata is nested deeper than 64 levels|flatten it'
     end
 $$;

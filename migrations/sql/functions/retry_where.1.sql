@@ -10,7 +10,7 @@ declare
         retry_where.since, retry_where.error_type);
     done bigint;
 begin
-    if retry_where.state not in ('failed', 'cancelled') then
+    if (retry_where.state in ('failed', 'cancelled')) is not true then
         perform perdure.refuse('PD004|state must be failed or cancelled|nothing else can be run again');
     elsif dry_run then
         return cardinality(ids);

@@ -9,6 +9,8 @@ begin
         perform perdure.refuse('PD004|patch must be a JSON object|RFC 7396: null removes a member');
     elsif jsonb_typeof(execution_metadata) <> 'object' then
         perform perdure.refuse('PD004|execution_metadata must be a JSON object|give the whole object');
+    elsif jsonb_path_exists(coalesce(patch, execution_metadata), 'strict $.**{65}') then
+        perform perdure.refuse('PD004|patch and execution_metadata may be nested 64 levels deep|flatten it');
     elsif run_at < '2000-01-01 00:00:00+00' or run_at >= '10000-01-01 00:00:00+00' then
         perform perdure.refuse('PD004|run_at must lie in the years 2000 to 9999|leave it out to go on at once');
     elsif octet_length(signal_key) not between 1 and 500 then

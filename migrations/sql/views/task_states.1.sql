@@ -50,5 +50,6 @@ left join perdure.task_types as y on y.name = t.name
 left join lateral (
     select l.worker_id, l.claimed_at, t.id = any (k.running) and l.claimed_at <= k.heartbeat_at as listed
     from perdure.leases as l left join perdure.workers as k on k.id = l.worker_id
-    where t.id = any (l.task_ids) limit 1
-) as h on o.task_id is null and w.task_id is null;
+    -- The leases are read for what may be in one of them, not for what has ended or waits.
+    where o.task_id is null and w.task_id is null and t.id = any (l.task_ids) limit 1
+) as h on true;

@@ -105,8 +105,13 @@ def register_types(session: SyncSession, types: Sequence[Mapping[str, object]]) 
 
 
 def deregister(session: SyncSession, worker: int) -> None:
-    """Take a worker's row away at its clean end."""
+    """Take a worker's row away at its clean end.
+
+    By way of recovery, which locks the row before it reads the leases: a claim that is still under
+    way then keeps the row, and its tasks are recovered later.
+    """
     session.run("deregister", {"worker": worker})
+    recover(session, reported_only=True)
 
 
 def report_dead(session: SyncSession, host: str, pid: int) -> None:
