@@ -24,7 +24,7 @@ from perdure.store import binding, queue
 from perdure.store.database import Database, Session, translated
 from perdure.store.operations import Added, Operation
 from perdure.store.queue import Saving, Settling, move_document, saved_document
-from perdure.tasks.codec import stored_bytes
+from perdure.tasks.codec import excess
 from perdure.tasks.outcomes import seconds_of
 from perdure.tasks.places import Claimed, Ended, Move, Saved
 from perdure.tasks.policies import RetryDefaults
@@ -235,18 +235,18 @@ class FencedRun:
     def check_result(self, result: str) -> None:
         """TooLarge for a result beyond its limit."""
         most = self.tools.settings().limits.result_bytes
-        if len(result) * 2 > most and stored_bytes(result) > most:
+        if size := excess(most, result):
             raise TooLarge(
-                f"the result has {stored_bytes(result)} bytes, limits.result_bytes is {most}: "
+                f"the result has {size} bytes, limits.result_bytes is {most}: "
                 "store it elsewhere and return a reference"
             )
 
     def _check_size(self, saved: Saved) -> None:
         most = self.tools.settings().limits.checkpoint_bytes
         texts = [text for text in (saved.execution_metadata, saved.steps) if text is not None]
-        if sum(map(len, texts)) * 2 > most and sum(map(stored_bytes, texts)) > most:
+        if size := excess(most, *texts):
             raise TooLarge(
-                f"the execution metadata and steps have {sum(map(stored_bytes, texts))} bytes, "
+                f"the execution metadata and steps have {size} bytes, "
                 f"limits.checkpoint_bytes is {most}: store less, or elsewhere"
             )
 

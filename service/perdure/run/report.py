@@ -17,7 +17,7 @@ from perdure.run.events import (
 )
 from perdure.run.port import FencedRun
 from perdure.store.database import describe
-from perdure.tasks.codec import encode_json, stored_bytes
+from perdure.tasks.codec import encode_json, excess
 from perdure.tasks.outcomes import Cancelled, Failure, Outcome, Retry, Success, Suspended
 from perdure.tasks.places import Ended, Move, Ready, Waiting
 
@@ -32,9 +32,9 @@ def encoded(
                 text = definition.result.dump(result)
             except UnencodableValue as error:
                 return None, None, str(error)
-            if len(text) * 2 > result_bytes and stored_bytes(text) > result_bytes:
+            if size := excess(result_bytes, text):
                 return None, None, (
-                    f"the result has {stored_bytes(text)} bytes, limits.result_bytes is "
+                    f"the result has {size} bytes, limits.result_bytes is "
                     f"{result_bytes}: store it elsewhere and return a reference"
                 )  # fmt: skip
             return text, None, None

@@ -202,6 +202,17 @@ def stored_bytes(text: str) -> int:
     return _stored(json.loads(text))
 
 
+def excess(bytes_max: int, *texts: str) -> int:
+    """The stored bytes of JSON texts together if they are more than `bytes_max`, else 0.
+
+    A character has at most four bytes, a space after it included: most texts are not looked into.
+    """
+    if sum(map(len, texts)) * 4 <= bytes_max:
+        return 0
+    size = sum(map(stored_bytes, texts))
+    return size if size > bytes_max else 0
+
+
 def _stored(value: object) -> int:
     """Bytes of the value's jsonb text form."""
     return len(json.dumps(value, ensure_ascii=False).encode())
