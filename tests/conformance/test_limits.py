@@ -191,6 +191,7 @@ async def test_an_error_is_cut_and_never_refused(database: Database) -> None:
             assert error["message"].startswith(letter * 50)
             assert stored <= 2**16
             assert (letter * size in error["message"]) is (size == 100)
+            assert ("characters cut" in error["message"] + error["traceback"]) is (size > 100)
             assert "Traceback" in error["traceback"]
     database.check_drained()
 

@@ -36,6 +36,7 @@ async def test_pages_and_iteration_meet_each_task_once(
     assert len((await search.page()).tasks) == 100
 
 
+@pytest.mark.conformance("C106")
 async def test_filters_are_anded_and_their_values_ored(
     client: TaskClient, database: Database, end: End
 ) -> None:
