@@ -16,9 +16,10 @@ begin
     delete from perdure.mail where id in (
         select m.id from perdure.mail as m where m.keep_until < (select clock_timestamp()) for update skip locked);
     for letter in
-        select m.id, m.task_id, m.wait_key, m.kind, m.body from perdure.mail as m
+        select m.id, m.task_id, m.wait_key, m.kind, m.body, m.posted_by from perdure.mail as m
         where m.task_id is null and exists (
-                select from perdure.waiting as w where w.wait_key = m.wait_key and w.reason = 'suspended')
+                select from perdure.waiting as w join perdure.tasks as t on t.id = w.task_id
+                where w.wait_key = m.wait_key and w.reason = 'suspended' and perdure.sees(t.enqueued_by, m.posted_by))
             or m.task_id is not null
                 and (m.kind in ('cancel', 'replaced')
                     or m.kind = 'proceed'
@@ -28,10 +29,14 @@ begin
                 and m.task_id not in (select unnest(l.task_ids) from perdure.leases as l)
         order by m.id limit at_most for update skip locked
     loop
-        -- All signals for one key that have passed one suspension go to it, as settle would have it.
-        target := coalesce(letter.task_id, (woken ->> letter.wait_key)::bigint, (
-            select w.task_id from perdure.waiting as w
-            where w.wait_key = letter.wait_key and w.reason = 'suspended' order by w.task_id limit 1));
+        -- All signals for one key that have passed one suspension go to it, as settle would have it, but
+        -- only to a task that their producer may see.
+        target := coalesce(letter.task_id, (
+            select t.id from perdure.tasks as t
+            where t.id = (woken ->> letter.wait_key)::bigint and perdure.sees(t.enqueued_by, letter.posted_by)), (
+            select w.task_id from perdure.waiting as w join perdure.tasks as t on t.id = w.task_id
+            where w.wait_key = letter.wait_key and w.reason = 'suspended' and perdure.sees(t.enqueued_by, letter.posted_by)
+            order by w.task_id limit 1));
         continue when target is null;
         begin
             place := perdure.locate(target);

@@ -14,7 +14,9 @@ begin
         return 'not_found';
     end if;
     if task.unique_key is not null then
-        perform from perdure.unique_keys where key = task.unique_key for update;
+        -- Made if retention has removed it: what is not there cannot be locked against an enqueue.
+        insert into perdure.unique_keys as k (key, task_id) values (task.unique_key, task.id)
+        on conflict (key) do update set key = excluded.key;
     end if;
     place := perdure.locate(task.id);
     if place = 'waiting' and exists (select from perdure.waiting where task_id = task.id and reason = 'retry') then
@@ -37,8 +39,7 @@ begin
                 task.unique_key, (select k.task_id from perdure.unique_keys as k where k.key = task.unique_key)) is not null then
             return 'key_taken';
         end if;
-        insert into perdure.unique_keys (key, task_id) values (task.unique_key, task.id)
-        on conflict (key) do update set task_id = excluded.task_id;
+        update perdure.unique_keys set task_id = task.id where key = task.unique_key;
     end if;
     delete from perdure.outcomes where task_id = task.id;
     insert into perdure.attempts (task_id, attempt, kind, reason, started_at, ended_at, worker_id, error)

@@ -30,7 +30,8 @@ begin
         select m.id, m.kind, m.body from perdure.mail as m
         where goal ->> 'state' is distinct from 'completed'
             and (m.task_id = settle.task and (m.kind in ('cancel', 'replaced') or rests and m.kind = 'proceed')
-                or rests and m.wait_key = move ->> 'wait_key' and m.keep_until > (select clock_timestamp()))
+                or rests and m.wait_key = move ->> 'wait_key' and m.keep_until > (select clock_timestamp())
+                    and perdure.sees((select t.enqueued_by from perdure.tasks as t where t.id = settle.task), m.posted_by))
         order by m.id for update
     ) as m;
     if jsonb_path_query_array(letters, '$[*].id') <> coalesce(move -> 'known', '[]') then

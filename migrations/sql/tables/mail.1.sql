@@ -7,7 +7,8 @@ create table perdure.mail (
     kind text collate "C" not null,
     body jsonb,
     keep_until timestamptz,
-    posted_at timestamptz not null default clock_timestamp()
+    posted_at timestamptz not null default clock_timestamp(),
+    posted_by text not null default session_user
 );
 create index mail_task on perdure.mail (task_id, id) where task_id is not null;
 create index mail_key on perdure.mail (wait_key, id) where wait_key is not null;

@@ -107,6 +107,16 @@ async def copy_in(database: Database, blocks: AsyncIterator[bytes]) -> int:
     Raises:
         as `perform`; whatever the blocks raise: nothing is copied then.
     """
+    raised: list[Exception] = []
+    try:
+        return await _copy_in(database, _heard(blocks, raised))
+    except PerdureError:
+        if raised:  # Of another's making, though it may look like a fault of the connection.
+            raise raised[0] from None
+        raise
+
+
+async def _copy_in(database: Database, blocks: AsyncIterator[bytes]) -> int:
     async with _borrowed(database) as connection:
         commit = _Commit(connection)
         try:
@@ -124,6 +134,16 @@ async def copy_in(database: Database, blocks: AsyncIterator[bytes]) -> int:
 
 def copy_in_sync(database: Database, blocks: Iterable[bytes]) -> int:
     """The same for a thread."""
+    raised: list[Exception] = []
+    try:
+        return _copy_in_sync(database, _heard_sync(blocks, raised))
+    except PerdureError:
+        if raised:
+            raise raised[0] from None
+        raise
+
+
+def _copy_in_sync(database: Database, blocks: Iterable[bytes]) -> int:
     with _borrowed_sync(database) as connection:
         commit = _Commit(connection)
         try:
@@ -137,6 +157,24 @@ def copy_in_sync(database: Database, blocks: Iterable[bytes]) -> int:
         except psycopg.Error as error:
             raise commit.verdict(error) from error
     return copied
+
+
+async def _heard(blocks: AsyncIterator[bytes], raised: list[Exception]) -> AsyncIterator[bytes]:
+    """The blocks; what they raise is kept in `raised`."""
+    try:
+        async for block in blocks:
+            yield block
+    except Exception as error:
+        raised.append(error)
+        raise
+
+
+def _heard_sync(blocks: Iterable[bytes], raised: list[Exception]) -> Iterator[bytes]:
+    try:
+        yield from blocks
+    except Exception as error:
+        raised.append(error)
+        raise
 
 
 async def read_rows(database: Database, text: str, params: Params) -> list[Row]:
