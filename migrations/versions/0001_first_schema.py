@@ -1,7 +1,4 @@
-"""The first schema: tables, functions, triggers, views.
-
-Expand: there is no older code.
-"""
+"""The first schema (expand: there is no older code)."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
 -- Tells the followers of a task that has ended: one blocker less each; who has none left goes on.
 -- The rows are locked in id order; a follower with a time of its own waits for that next. One that a
--- caller's open transaction holds is not waited for: a letter lets promotion come back to it.
+-- caller's open transaction holds is not waited for: a letter lets promotion come back to it. Only who
+-- takes an edge away counts it: another may have done so between the look at it and the lock.
 create function perdure.unblock(ended bigint) returns void
     language plpgsql set search_path = pg_catalog, perdure, pg_temp as $$
 declare
@@ -14,7 +15,9 @@ begin
         select w.task_id from perdure.waiting as w
         join perdure.edges as e on e.task_id = w.task_id
         where e.after_id = ended order by w.task_id for update of w skip locked);
-    delete from perdure.edges where after_id = ended and task_id = any (followers);
+    with cut as (
+        delete from perdure.edges where after_id = ended and task_id = any (followers) returning task_id)
+    select coalesce(array_agg(c.task_id order by c.task_id), '{}') into followers from cut as c;
     insert into perdure.mail (task_id, kind)
     select ended, 'follower' where exists (select from perdure.edges where after_id = ended);
     update perdure.waiting set blockers = blockers - 1, reason = case when blockers = 1 then 'delay' else reason end
