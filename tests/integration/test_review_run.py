@@ -25,6 +25,7 @@ class Page(BaseModel):
     number: int = 0
 
 
+Faults = Callable[..., None]
 paged = TaskKind("paged", dict[str, Any], execution_metadata=Page)
 
 
@@ -45,15 +46,15 @@ def enqueue(database: Database, name: str) -> None:
 
 
 @pytest.fixture
-def faults(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
-    """`faults("finish", refused, lost)`: the next calls of this statement raise these, one each."""
+def faults(monkeypatch: pytest.MonkeyPatch) -> Faults:
+    """`faults("finish", lost())`: the next calls of this statement raise these, one each."""
 
-    def arm(name: str, *errors: Callable[[], Exception]) -> None:
+    def arm(name: str, *errors: Exception) -> None:
         real, left = getattr(queue, name), list(errors)
 
         async def call(*arguments: Any) -> Any:
             if left:
-                raise left.pop(0)()
+                raise left.pop(0)
             return await real(*arguments)
 
         monkeypatch.setattr(queue, name, call)
@@ -81,13 +82,13 @@ class Together:
 
 @pytest.mark.parametrize(("name", "fail"), [("finish", False), ("settle", True)])
 async def test_a_connection_lost_while_a_refused_value_is_sought_drops_no_ending(
-    database: Database, faults: Callable[..., None], name: str, fail: bool
+    database: Database, faults: Faults, name: str, fail: bool
 ) -> None:
     together = Together(fail=fail)
     enqueue(database, "together")
     async with running(database, together.service) as worker:
         await worker.until(lambda: together.began == 4)
-        faults(name, refused, lost)
+        faults(name, refused(), lost())
         together.go.set()
         await worker.until(lambda: database.value("select count(*) from perdure.outcomes") == 4, 5)
         await worker.until(lambda: worker.worker.held == 0, 5)
@@ -95,7 +96,7 @@ async def test_a_connection_lost_while_a_refused_value_is_sought_drops_no_ending
 
 
 async def test_an_ending_whose_fate_cannot_be_asked_at_once_is_told_later(
-    database: Database, monkeypatch: pytest.MonkeyPatch, faults: Callable[..., None]
+    database: Database, monkeypatch: pytest.MonkeyPatch, faults: Faults
 ) -> None:
     together = Together(fail=True)
     real = queue.settle
@@ -109,7 +110,7 @@ async def test_an_ending_whose_fate_cannot_be_asked_at_once_is_told_later(
     async with running(database, together.service) as worker:
         await worker.until(lambda: together.began == 4)
         monkeypatch.setattr(queue, "settle", settled_unheard)
-        faults("fates", lost)
+        faults("fates", lost())
         together.go.set()
         await worker.until(lambda: database.value("select count(*) from perdure.outcomes") == 4, 5)
         await worker.until(lambda: worker.worker.held == 0, 5)
@@ -117,7 +118,7 @@ async def test_an_ending_whose_fate_cannot_be_asked_at_once_is_told_later(
 
 
 async def test_a_connection_lost_while_a_refused_save_is_sought_leaves_no_handler_waiting(
-    database: Database, faults: Callable[..., None]
+    database: Database, faults: Faults
 ) -> None:
     builder = TaskService.builder()
     began: list[int] = []
@@ -133,7 +134,7 @@ async def test_a_connection_lost_while_a_refused_save_is_sought_leaves_no_handle
     enqueue(database, "paged")
     async with running(database, builder.build()) as worker:
         await worker.until(lambda: len(began) == 4)
-        faults("save", refused, lost)
+        faults("save", refused(), lost())
         go.set()
         await worker.until(lambda: database.value("select count(*) from perdure.outcomes") == 4, 5)
     database.check_drained()

@@ -72,11 +72,19 @@ class Attempt(StoppableRun):
             self._hand_in(decision, self._start_again(invalid), None)
             return
         self.started = time.monotonic()
-        if decision.write_start and not await self._save_start():
-            self.tools.holdings.gave(self.lease)
-            report.lost(self)
-            return
-        await self._work(metadata, isolated=decision.isolated)
+        running = self.tools.holdings.running
+        running[claimed.task_id] = self
+        try:
+            if decision.write_start and not await self._save_start():
+                self.tools.holdings.gave(self.lease)
+                report.lost(self)
+                return
+            ending = await self._work(metadata, isolated=decision.isolated)
+        finally:
+            self._cancel_timers()
+            running.pop(claimed.task_id, None)
+        if not self._abandoned:
+            self._end(ending)
 
     def _begin(self, invalid: str | None) -> Run | Move:
         """Run it, or what becomes of it instead; the plain case costs a few comparisons."""
@@ -133,30 +141,24 @@ class Attempt(StoppableRun):
         saving = Saving(self.lease, self.claimed.task_id, self.attempt, self.started_at)
         return await self.tools.completer.save(saving)
 
-    async def _work(self, metadata: Any, *, isolated: bool) -> None:
+    async def _work(self, metadata: Any, *, isolated: bool) -> Ending | None:
+        """Call the handler; its ending, or None where nothing is left to hand in."""
         tools, claimed, definition = self.tools, self.claimed, self.definition
-        running = tools.holdings.running
-        running[claimed.task_id] = self
+        if self.reason is not None:
+            # Asked to stop while its start was being written.
+            return Ending(attempt=self.attempt, stop_reason=self.reason, unwound=True)
         if tools.bus.heard("task.started"):
             tools.bus.emit(
                 TaskStarted(task_id=claimed.task_id, name=claimed.name, attempt=self.attempt)
             )
         run_fields.set({"task_id": claimed.task_id, "name": claimed.name, "attempt": self.attempt})
-        if not isolated:
-            self._set_timers()
-        try:
-            if isolated:
-                ending = await self._in_child()
-            elif definition.handler.mode == "async":
-                self.context = TaskContext(definition, claimed, metadata, self)
-                ending = await self._guard(lambda: definition.handler.make()(self.context))
-            else:
-                ending = await self._in_thread(metadata)
-        finally:
-            self._cancel_timers()
-            running.pop(claimed.task_id, None)
-        if not self._abandoned:
-            self._end(ending)
+        if isolated:
+            return await self._in_child()
+        self._set_timers()
+        if definition.handler.mode == "async":
+            self.context = TaskContext(definition, claimed, metadata, self)
+            return await self._guard(lambda: definition.handler.make()(self.context))
+        return await self._in_thread(metadata)
 
     async def _in_child(self) -> Ending | None:
         self._child = ChildRun(self, self._set_timers)

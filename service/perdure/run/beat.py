@@ -1,7 +1,7 @@
 """Loop in its own thread on its own connection: beat, LISTEN, and the chores it is told to do.
 
 A handler that blocks the event loop blocks neither. The lease is counted from the sending of the
-last good beat, by the monotonic clock; when it is over, the worker is told to stop what it runs.
+last good beat, by the monotonic clock; the event loop watches its end, because a beat may hang.
 What the beat hears goes to the event loop as one value; what it is told to do for all - recovery,
 promotion, upkeep - it does here, between two beats, in small turns.
 """
@@ -38,6 +38,8 @@ PROMOTE_MOST = 1000
 """Tasks that one turn of promotion moves: it bounds how long its locks are held."""
 TURNS_MOST = 20
 """Turns of promotion between two beats: a flood of due tasks must not delay a beat."""
+BLOCKED_SECONDS = 0.25
+"""Pause before the next look when something due could not be moved."""
 RETIRE_MOST = 1000
 KEEP_MOST = 20_000
 """Rows that may be copied out of a range that is dropped; with more it waits."""
@@ -50,8 +52,7 @@ class Hooks(NamedTuple):
 
     holdings: the tasks that run, the leases held, and what is wrong with this process.
     heard: a beat came back. counts: takes what has ended since the last call.
-    woken: there may be work. lease_over: the lease has run out. reborn: a new id, after the
-    worker's row was gone.
+    woken: there may be work. reborn: a new id, after the worker's row was gone.
     """
 
     holdings: Callable[[], tuple[Sequence[int], Sequence[UUID], str | None]]
@@ -59,7 +60,6 @@ class Hooks(NamedTuple):
     counts: Callable[[], Mapping[tuple[str, str, str], tuple[int, float]]]
     woken: Callable[[], None]
     listening: Callable[[bool], None]
-    lease_over: Callable[[], None]
     reborn: Callable[[int], None]
 
 
@@ -126,6 +126,7 @@ class BeatLoop:
         self._lost_since: float | None = None
         self._listens = False
         self._due_at: float | None = None
+        self._blocked_until = 0.0
         self._unlaned_after = -1
         self._counted_at = time.monotonic()
 
@@ -198,14 +199,12 @@ class BeatLoop:
         elif isinstance(error, Exception):
             self._bus.emit(LoopFailed(loop="beat", error=error))
         self._drop_session()
-        self._check_lease()
         return self._pace().beat_interval
 
     def _fail_for_now(self, error: BaseException) -> float:
         left = self.good_until - time.monotonic()
         if self._session is not None and not self._session.broken:
             # One statement was refused (a lock, a deadlock, a time-out); the connection is fine.
-            self._check_lease()
             return self._backoff.next()
         if self._lost_since is None:
             self._lost_since = time.monotonic()
@@ -214,12 +213,7 @@ class BeatLoop:
             self._bus.emit(BeatFailed(error=describe(error), seconds_left=max(0.0, left)))
         self._drop_session()
         self._good_since = None
-        self._check_lease()
         return self._backoff.next()
-
-    def _check_lease(self) -> None:
-        if self.worker_id and time.monotonic() > self.good_until:
-            self._hooks.lease_over()
 
     def _once(self) -> float:
         session = self._connected()
@@ -245,7 +239,7 @@ class BeatLoop:
         self._serve(session, heard, pace, gapless=sent - self._good_since)
         next_beat = sent + pace.beat_interval * (1 - 0.1 * self._rng.random())
         if self._due_at is not None:
-            next_beat = min(next_beat, self._due_at)
+            next_beat = min(next_beat, max(self._due_at, self._blocked_until))
         return max(0.0, next_beat - time.monotonic())
 
     def _serve(self, session: SyncSession, heard: Beat, pace: Pace, *, gapless: float) -> None:
@@ -282,6 +276,8 @@ class BeatLoop:
                 self._bus.emit(Promoted(count=moved))
                 self._hooks.woken()
             if moved < PROMOTE_MOST:
+                # What is due all the same is locked by somebody, for who knows how long.
+                self._blocked_until = time.monotonic() + BLOCKED_SECONDS
                 return
 
     def _keep_up(self, session: SyncSession, keep: Keep) -> None:
@@ -333,10 +329,12 @@ class BeatLoop:
         if self._listens and self._hears_mail():
             return
         while (left := until - time.monotonic()) > 0:
-            watched = [self._reader]
+            # Not select, which knows no number above 1023.
+            watched = select.poll()
+            watched.register(self._reader, select.POLLIN)
             if self._session is not None and self._listens:
-                watched.append(self._session.fileno())
-            readable, _, _ = select.select(watched, [], [], left)
+                watched.register(self._session.fileno(), select.POLLIN)
+            readable = [file for file, _ in watched.poll(left * 1000)]
             if self._reader in readable:
                 os.read(self._reader, 4096)
                 return

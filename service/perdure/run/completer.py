@@ -26,7 +26,7 @@ T = TypeVar("T")
 A = TypeVar("A")
 
 SETTLE_MOST = 200
-"""Moves, or saves, of one statement: they share a transaction, so this bounds how long locks are held."""
+"""Moves, or saves, of one statement: one transaction, so this bounds how long locks are held."""
 FLUSH_BYTES = 16 * 2**20
 """Results that one statement carries, but for the last one: a server takes no more than 1 GiB."""
 BUSY_SECONDS = 0.02
@@ -163,7 +163,7 @@ class Completer:
             return old
         self._session = session = await self._database.session(application="perdure flush")
         if old is not None and not session.pooled:
-            await session.run("end_session", {"pid": old.backend_pid})
+            await queue.end_session(session, old.backend_pid)
         return session
 
     async def _flush_saves(self, session: Session) -> None:

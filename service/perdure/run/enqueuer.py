@@ -11,7 +11,7 @@ import asyncio
 import random
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import NamedTuple
 from uuid import UUID
 
@@ -96,6 +96,8 @@ class Enqueuer:
         """Queues that are paused; set it with `pause`."""
         self.closed = False
         """From now on nothing starts any more; what waits here goes back."""
+        self.held = False
+        """Nothing starts for now; set it with `hold`."""
         self.low = 0
         """With this many in the buffer, or fewer, it should be woken."""
         self.empty_since: float | None = None
@@ -115,10 +117,11 @@ class Enqueuer:
         self._positions = Positions()
         self._lanes: list[Lane] = []
         self._queue_of: dict[int, str] = {}
-        self._lanes_version: int | None = None
+        self._lanes_version = -1
         self._lanes_wanted = 0
         self._session: Session | None = None
         self._doubtful: tuple[int, float] | None = None
+        self._stalled = False
         self._turn = 0
         self._claimed_at: deque[tuple[float, int]] = deque()
 
@@ -126,14 +129,20 @@ class Enqueuer:
         """The beat has heard of lanes up to this number."""
         if version != self._lanes_wanted:
             self._lanes_wanted = version
-            self._lanes_version = None
             self.loop.wake()
 
     def pause(self, paused: Mapping[str, bool]) -> None:
         """From now on no claim of these queues begins; what waits here of them goes back."""
         self.paused = paused
         self._serve()
+        self.filled.set()
         self.loop.wake()
+
+    def hold(self, *, held: bool) -> None:
+        """Whether what waits here may start: not while others may have it by now."""
+        self.held = held
+        if not held:
+            self.filled.set()
 
     def queue_of(self, lane: int) -> str:
         """The queue of a lane that a task was claimed from."""
@@ -141,20 +150,26 @@ class Enqueuer:
 
     def take(self) -> Claimed | None:
         """The next task for a free slot, if there is one."""
-        if not self.buffer or self.closed or self._is_paused(self.buffer[0]):
+        if not self.buffer or self.closed or self.held or self._is_paused(self.buffer[0]):
             return None
+        self._stalled = False
         claimed = self.buffer.popleft()
         self._claimed_at[0] = (self._claimed_at[0][0], self._claimed_at[0][1] - 1)
         if self._claimed_at[0][1] <= 0:
             self._claimed_at.popleft()
         return claimed
 
+    def drop(self, leases: Collection[UUID]) -> None:
+        """These leases are lost: what waits here of them is somebody else's."""
+        lost = [task for task in self.buffer if task.lease in leases]
+        for task in lost:
+            self._holdings.gave(task.lease)
+        if lost:
+            self._refill([task for task in self.buffer if task.lease not in leases])
+
     def drop_all(self) -> None:
         """The worker has been declared dead: what it held is somebody else's."""
-        for task in self.buffer:
-            self._holdings.gave(task.lease)
-        self.buffer.clear()
-        self._claimed_at.clear()
+        self.drop({task.lease for task in self.buffer})
         self._positions.reset()
 
     async def give_back_all(self) -> None:
@@ -165,6 +180,8 @@ class Enqueuer:
             except Exception as error:
                 if not is_transient(error):
                     raise
+            if self.buffer:
+                # Away, or locked by somebody for a moment.
                 await asyncio.sleep(0.05)
 
     async def close(self) -> None:
@@ -184,10 +201,11 @@ class Enqueuer:
         most = self._room(demand, tuning)
         if most <= 0:
             return min(tuning.polling_delay, AGE_SECONDS_MAX / 2) if self.buffer else None
-        if self._lanes_version is None:
+        if self._lanes_version != self._lanes_wanted:
+            version = self._lanes_wanted
             self._lanes = await workers.lanes(session, sorted(self._names))
             self._queue_of = {lane.id: lane.queue for lane in self._lanes}
-            self._lanes_version = self._lanes_wanted
+            self._lanes_version = version
             self._serve()
         if await self._claim(session, most, tuning):
             self.empty_since = None
@@ -249,7 +267,7 @@ class Enqueuer:
     def _room(self, demand: Demand, tuning: Tuning) -> int:
         """How many tasks may be claimed now; 0 while the stock is not low."""
         idle = demand.concurrency - demand.busy
-        ahead = tuning.prefetch
+        ahead = 0 if self._stalled else tuning.prefetch
         if ahead is None:
             ahead = min(int(demand.rate * AHEAD_SECONDS), 2 * tuning.batch_size)
         if demand.backlog > 4 * tuning.batch_size + demand.concurrency:
@@ -281,13 +299,13 @@ class Enqueuer:
         return {name: max(0, slots - used[name]) for name, slots in bounded.items()}
 
     async def _connected(self) -> Session:
-        """The connection; after one was lost, what its unanswered claim may have taken is found."""
-        if self._session is not None and not self._session.broken:
-            return self._session
-        if self._session is not None and self._doubtful is None:
-            self._doubtful = (self._session.backend_pid, self._clock())
-        self._session = session = await self._database.session(application="perdure claim")
-        self._positions.reset()
+        """The connection; after one was lost, or a claim has failed, what it took is found."""
+        session = self._session
+        if session is None or session.broken:
+            if session is not None and self._doubtful is None:
+                self._doubtful = (session.backend_pid, self._clock())
+            self._session = session = await self._database.session(application="perdure claim")
+            self._positions.reset()
         if self._doubtful is not None:
             await self._reconcile(session, *self._doubtful)
             self._doubtful = None
@@ -301,8 +319,8 @@ class Enqueuer:
         """
         if session.pooled:
             await asyncio.sleep(max(0.0, since + self._database.statement_seconds - self._clock()))
-        else:
-            await session.run("end_session", {"pid": backend_pid})
+        elif backend_pid != session.backend_pid:
+            await queue.end_session(session, backend_pid)
         held = await queue.leases_of(session, self._worker_id())
         unknown = self._holdings.unknown(held)
         if unknown:
@@ -314,6 +332,7 @@ class Enqueuer:
             demand = self._demand()
             if demand.busy >= demand.concurrency:
                 count = self._claimed_at[0][1]
+                self._stalled = True
                 await self._give_back([self.buffer[n] for n in range(min(count, len(self.buffer)))])
         if self.paused and self.buffer:
             halted = [task for task in self.buffer if self._is_paused(task)]

@@ -1,4 +1,7 @@
-"""Twice a second: overdue runs, memory, a lost supervisor, the end of a burst, a sign of life."""
+"""Twice a second: overdue runs, memory, a lost supervisor, the end of a burst, a sign of life.
+
+And the end of the lease, to the moment: a beat that hangs cannot tell it.
+"""
 
 from __future__ import annotations
 
@@ -27,6 +30,8 @@ class Watch:
         memory_most_mb: resident memory beyond which the process is to be replaced.
         supervisor_pid: the parent; end when it is gone, or has been gone before this one ran.
         health_file: touched at every look, for probes; None: none.
+        good_until: the end of the lease, by the monotonic clock.
+        lease_over: told at every look from then on.
     """
 
     def __init__(
@@ -38,7 +43,9 @@ class Watch:
         is_done: Callable[[], bool] | None,
         memory_most_mb: int | None,
         supervisor_pid: int | None,
-        health_file: Path | None = None,
+        health_file: Path | None,
+        good_until: Callable[[], float],
+        lease_over: Callable[[], None],
     ) -> None:
         self._holdings = holdings
         self._bus = bus
@@ -47,6 +54,8 @@ class Watch:
         self._memory_most_mb = memory_most_mb
         self._supervisor_pid = supervisor_pid
         self._health_file = health_file
+        self._good_until = good_until
+        self._lease_over = lease_over
         self._told: dict[int, float] = {}
 
     async def run(self) -> None:
@@ -57,7 +66,11 @@ class Watch:
     async def _look(self, pulse: Pulse) -> None:
         while True:
             pulse.beat()
-            await asyncio.sleep(WATCH_SECONDS if self._is_done is None else BURST_WATCH_SECONDS)
+            pause = WATCH_SECONDS if self._is_done is None else BURST_WATCH_SECONDS
+            left = self._good_until() - time.monotonic()
+            if left <= 0:
+                self._lease_over()
+            await asyncio.sleep(pause if left <= 0 else min(pause, left))
             self._report_overdue(time.monotonic())
             if self._memory_most_mb is not None and memory_mb() > self._memory_most_mb:
                 self._stop("recycle")

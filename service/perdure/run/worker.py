@@ -139,6 +139,7 @@ class Worker:
             is_done=self._is_done if self.options.burst else None,
             memory_most_mb=self.options.memory_most_mb, supervisor_pid=self.options.supervisor_pid,
             health_file=self.options.health_file,
+            good_until=lambda: self._beat.good_until, lease_over=self._lease_over,
         )  # fmt: skip
         self._slots = Slots(
             take=self._enqueuer.take, filled=self._enqueuer.filled, run=self._run, took=self._took
@@ -185,7 +186,7 @@ class Worker:
                 holdings=self._held, heard=self._on_loop(self._heard), counts=self._counts,
                 woken=self._on_loop(self._enqueuer.loop.wake),
                 listening=self._on_loop(self._listening),
-                lease_over=self._on_loop(self._lease_over), reborn=self._on_loop(self._reborn),
+                reborn=self._on_loop(self._reborn),
             ),
             pace=lambda: Pace.of(self.settings), bus=self._bus,
             rng=random.Random(self._rng.random()),  # noqa: S311  (jitter, no secret)
@@ -258,11 +259,8 @@ class Worker:
             await self._completer.close()
             self.clean = True
         self._threads.close()
-        self._bus.emit(
-            WorkerStopped(
-                worker_id=self.id, seconds=time.monotonic() - began, abandoned=self.abandoned
-            )
-        )
+        seconds = time.monotonic() - began
+        self._bus.emit(WorkerStopped(worker_id=self.id, seconds=seconds, abandoned=self.abandoned))
         self._stopped.set()
         return self.abandoned
 
@@ -340,7 +338,11 @@ class Worker:
     def _heard(self, beat: Beat, at: float) -> None:
         """What a beat has said."""
         self.id = self._beat.worker_id
-        self._lease_is_over = False
+        gone = set(beat.lost)
+        self._enqueuer.drop(gone)
+        if self._lease_is_over:
+            self._lease_is_over = False
+            self._enqueuer.hold(held=False)
         self._holdings.clock_offset = beat.at - at
         self._count()
         self._enqueuer.lanes_changed(beat.lanes)
@@ -353,7 +355,6 @@ class Worker:
         told = {letter.task_id for letter in beat.letters}
         self._tools.cancelled.clear()
         self._tools.cancelled.update(t.task_id for t in self._enqueuer.buffer if t.task_id in told)
-        gone = set(beat.lost)
         for run in list(self._holdings.running.values()) if gone else ():
             if run.claimed.lease in gone and run.claimed.lease == run.lease:
                 run.ask("lease_lost")
@@ -376,6 +377,7 @@ class Worker:
     def _lease_over(self) -> None:
         """No beat has come through for a whole lease: others may have the tasks by now."""
         self._lease_is_over = True
+        self._enqueuer.hold(held=True)
         for run in list(self._holdings.running.values()):
             run.ask("lease_lost")
 

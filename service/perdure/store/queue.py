@@ -7,6 +7,8 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 from uuid import UUID, uuid4
 
+import psycopg
+
 from perdure.store.database import Session
 from perdure.tasks.places import Claimed, Ended, Mail, Move, Ready, Saved, Waiting
 from perdure.tasks.plan import Pick
@@ -194,6 +196,16 @@ async def separate(session: Session, lease: UUID, task_id: int, own: UUID) -> UU
 async def leases_of(session: Session, worker: int) -> dict[UUID, list[int]]:
     """The leases that the database believes `worker` to hold, with their tasks."""
     return dict(await session.run("reconcile", {"worker": worker}))
+
+
+async def end_session(session: Session, backend_pid: int) -> None:
+    """End another session of the runtime's, so that nothing sent there can commit any more."""
+    try:
+        await session.run("end_session", {"pid": backend_pid})
+    except psycopg.Error as error:
+        # Not ours any more: it has ended, and the server has given its number to another.
+        if error.sqlstate != "PD003":
+            raise
 
 
 def saved_document(saved: Saved | None) -> str:

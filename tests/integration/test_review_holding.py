@@ -1,0 +1,287 @@
+"""What a worker holds: found again after a fault, not started when lost, not fetched in vain."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import resource
+import time
+from typing import Any
+
+import psycopg
+import pytest
+from tests.kit.databases import Database
+from tests.kit.gate import lose
+from tests.kit.running import Running, running
+
+from perdure.declare.context import TaskContext
+from perdure.service import TaskService
+from perdure.store import queue, workers
+from perdure.store.database import Session
+
+ONE_SLOT: dict[str, Any] = {"execution__concurrency": 1, "execution__prefetch": "4"}
+
+
+class Shop:
+    """Tasks that wait to be let go; who asked them to stop is kept."""
+
+    def __init__(self) -> None:
+        self.starts: list[int] = []
+        self.reasons: list[str | None] = []
+        self.go = asyncio.Event()
+        builder = TaskService.builder()
+        builder.task("wait")(self.run)
+        self.service: TaskService = builder.build()
+
+    async def run(self, context: TaskContext[dict[str, Any], None]) -> None:
+        self.starts.append(context.task_id)
+        try:
+            await self.go.wait()
+        finally:
+            self.reasons.append(context.stop.reason)
+
+
+def enqueue(database: Database, count: int) -> None:
+    """So many tasks that wait."""
+    database.execute(
+        "insert into perdure.tasks (name) select 'wait' from generate_series(1, %s::int)", [count]
+    )
+
+
+async def ended(worker: Running, count: int) -> None:
+    """Wait until so many tasks have ended."""
+    await worker.until(
+        lambda: worker.database.value("select count(*) from perdure.outcomes") == count
+    )
+
+
+@pytest.fixture
+def beats(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """When the beats were sent."""
+    real, sent = workers.beat, list[float]()
+
+    def beat(*arguments: Any, **options: Any) -> Any:
+        sent.append(time.monotonic())
+        return real(*arguments, **options)
+
+    monkeypatch.setattr(workers, "beat", beat)
+    return sent
+
+
+async def test_what_a_claim_took_before_it_failed_is_found_without_a_lost_connection(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop, real, faults = Shop(), Session.run, [psycopg.errors.QueryCanceled("too slow")]
+    shop.go.set()
+
+    async def run(self: Session, name: str, params: Any) -> Any:
+        if name == "read_metadata" and faults:
+            raise faults.pop()
+        return await real(self, name, params)
+
+    monkeypatch.setattr(Session, "run", run)
+    database.execute(
+        "insert into perdure.tasks (name, metadata)"
+        " values ('wait', jsonb_build_object('text', repeat('x', 5000)))"
+    )
+    async with running(database, shop.service) as worker:
+        await ended(worker, 1)
+    assert not faults
+    database.check_drained()
+
+
+async def test_an_old_session_whose_number_is_somebody_elses_now_hides_no_lease(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop, real = Shop(), queue.claim
+    shop.go.set()
+
+    async def claim(session: Any, *arguments: Any) -> Any:
+        claimed = await real(session, *arguments)
+        if claimed:
+            monkeypatch.setattr(queue, "claim", real)
+            await session.close()
+            session.backend_pid = database.value("select pg_backend_pid()")
+            raise psycopg.OperationalError("lost")
+        return claimed
+
+    monkeypatch.setattr(queue, "claim", claim)
+    enqueue(database, 1)
+    async with running(database, shop.service) as worker:
+        await ended(worker, 1)
+    database.check_drained()
+
+
+async def test_a_lane_made_while_the_lanes_are_read_is_not_missed(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop, real = Shop(), workers.lanes
+    shop.go.set()
+
+    async with running(database, shop.service) as worker:
+        enqueuer = worker.worker._enqueuer
+        await worker.until(lambda: enqueuer.empty_since)
+        before = enqueuer._lanes_wanted
+
+        async def lanes(session: Any, names: Any) -> Any:
+            monkeypatch.setattr(workers, "lanes", real)
+            found = await real(session, names)
+            await worker.until(lambda: enqueuer._lanes_wanted > before)
+            return found
+
+        monkeypatch.setattr(workers, "lanes", lanes)
+        enqueuer.lanes_changed(-5)
+        database.execute("insert into perdure.tasks (name, queue) values ('wait', 'second')")
+        await ended(worker, 1)
+    database.check_drained()
+
+
+async def test_what_waits_here_of_a_lost_lease_is_not_started(database: Database) -> None:
+    shop = Shop()
+    enqueue(database, 4)
+    async with running(database, shop.service, **ONE_SLOT) as worker:
+        await worker.until(lambda: len(worker.worker._enqueuer.buffer) == 3)
+        database.execute(
+            "insert into perdure.workers (id, name, host, pid, version, lease_seconds)"
+            " values (1, 'other', 'h', 1, '0', 3600)"
+        )
+        database.execute("update perdure.leases set id = gen_random_uuid(), worker_id = 1")
+        await worker.until(lambda: worker.worker.held == 0)
+        assert shop.starts == [1]
+        assert shop.reasons == ["lease_lost"]
+        shop.go.set()
+        database.execute("update perdure.workers set lease_seconds = 0 where id = 1")
+        await ended(worker, 4)
+    database.check_drained()
+
+
+async def test_a_beat_that_hangs_lets_the_lease_end_on_time(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop = Shop()
+    enqueue(database, 4)
+
+    async def away(*_: Any) -> Any:
+        raise psycopg.OperationalError("lost")
+
+    async with running(database, shop.service, **ONE_SLOT) as worker:
+        await worker.until(lambda: len(worker.worker._enqueuer.buffer) == 3)
+        monkeypatch.setattr(queue, "hand_back", away)
+        with psycopg.connect(database.dsn) as other:
+            other.execute("select from perdure.workers for update")
+            began = time.monotonic()
+            await worker.until(lambda: shop.reasons, 5)
+            assert time.monotonic() - began < 4
+            assert shop.reasons == ["lease_lost"]
+            assert shop.starts == [1]
+            monkeypatch.undo()
+        shop.go.set()
+        await ended(worker, 4)
+    database.check_drained()
+
+
+async def test_a_due_task_that_somebody_has_locked_does_not_make_the_beat_race(
+    database: Database, beats: list[float]
+) -> None:
+    shop = Shop()
+    shop.go.set()
+    async with running(database, shop.service) as worker:
+        await worker.ask("select perdure.enqueue('wait', delay => '200 milliseconds')")
+        with psycopg.connect(database.dsn) as other:
+            other.execute("select from perdure.waiting for update")
+            await worker.until(lambda: database.value("select due_at < now() from perdure.waiting"))
+            beats.clear()
+            await worker.until(lambda: len(beats) > 8)
+            assert beats[8] - beats[0] > 0.5
+        await ended(worker, 1)
+    database.check_drained()
+
+
+async def test_a_process_with_many_open_files_still_beats(
+    database: Database, beats: list[float]
+) -> None:
+    shop = Shop()
+    shop.go.set()
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, 2048)), hard))
+    files = [os.open(os.devnull, os.O_RDONLY) for _ in range(1100)]
+    try:
+        async with running(database, shop.service) as worker:
+            await worker.until(lambda: len(beats) > 3, 5)
+            enqueue(database, 1)
+            await ended(worker, 1)
+    finally:
+        for file in files:
+            os.close(file)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    database.check_drained()
+
+
+async def test_a_queue_that_is_paused_and_resumed_at_once_leaves_nothing_behind(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop, claim, hand_back = Shop(), queue.claim, queue.hand_back
+    shop.go.set()
+    enqueue(database, 3)
+    async with running(database, shop.service, scheduling__polling_delay="30s") as worker:
+        enqueuer = worker.worker._enqueuer
+
+        async def claimed_late(*arguments: Any) -> Any:
+            monkeypatch.setattr(queue, "claim", claim)
+            claimed = await claim(*arguments)
+            enqueuer.pause({"*": False})
+            return claimed
+
+        async def not_handed_back(*_: Any) -> Any:
+            monkeypatch.setattr(queue, "hand_back", hand_back)
+            asyncio.get_running_loop().call_soon(enqueuer.pause, {})
+            raise psycopg.OperationalError("lost")
+
+        await worker.until(lambda: database.value("select count(*) from perdure.outcomes") == 3)
+        monkeypatch.setattr(queue, "claim", claimed_late)
+        monkeypatch.setattr(queue, "hand_back", not_handed_back)
+        enqueue(database, 3)
+        await worker.until(lambda: database.value("select count(*) from perdure.outcomes") == 6, 5)
+    database.check_drained()
+
+
+async def test_what_no_slot_has_taken_is_not_fetched_again_until_one_is_free(
+    database: Database, monkeypatch: pytest.MonkeyPatch, beats: list[float]
+) -> None:
+    shop, real, claims = Shop(), queue.claim, list[int]()
+
+    async def claim(*arguments: Any) -> Any:
+        claimed = await real(*arguments)
+        claims.append(len(claimed))
+        return claimed
+
+    monkeypatch.setattr(queue, "claim", claim)
+    enqueue(database, 5)
+    async with running(database, shop.service, **ONE_SLOT) as worker:
+        await worker.until(lambda: shop.starts)
+        await worker.until(lambda: len(beats) > 8)
+        assert sum(claims) <= 6
+        shop.go.set()
+        await ended(worker, 5)
+    database.check_drained()
+
+
+async def test_a_stop_reaches_a_run_whose_start_is_being_written(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop, real, saving, stopping = Shop(), queue.save, asyncio.Event(), asyncio.Event()
+
+    async def save(*arguments: Any) -> Any:
+        saving.set()
+        await stopping.wait()
+        return await real(*arguments)
+
+    monkeypatch.setattr(queue, "save", save)
+    enqueue(database, 1)
+    lose(database, 1)
+    async with running(database, shop.service) as worker:
+        await saving.wait()
+        stop = asyncio.create_task(worker.worker.stop())
+        asyncio.get_running_loop().call_later(0.1, stopping.set)
+        assert await stop == 0
+    assert database.value("select state from perdure.task(1)") == "pending"
