@@ -29,6 +29,7 @@ async def import_catalogue(context: TaskContext[ImportRequest, ImportProgress]) 
     while progress.page < context.metadata.pages:
         context.stop.check()  # a deploy: end here, go on elsewhere
         async with context.transaction() as connection:  # the row and the checkpoint, or neither
+            await connection.execute("create table if not exists catalogue (page int)")
             await connection.execute("insert into catalogue (page) values (%s)", (progress.page,))
             progress.page += 1
     return ImportReport(rows=progress.page)

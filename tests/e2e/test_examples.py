@@ -33,7 +33,6 @@ def test_the_readmes_service_is_the_example_that_runs_below() -> None:
 
 
 def test_the_readmes_service_imports_every_page_once(database: Database) -> None:
-    database.execute("create table catalogue (page int)")
     database.execute(
         "insert into perdure.tasks (name, metadata) values ('catalogue.import', '{\"pages\": 10}')"
     )
