@@ -81,21 +81,20 @@ def empty_database(server: Server) -> Iterator[Database]:
 
 
 @pytest.fixture(autouse=True)
-def room(request: pytest.FixtureRequest) -> Iterator[None]:
+def room(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[None]:
     """Tests of tests/chaos measure times: each has the machine for itself, whatever runs beside.
 
     Two file locks: whoever waits for the machine holds the door, so that it is not passed by.
     """
-    run = os.environ.get("PYTEST_XDIST_TESTRUNUID")
-    if run is None:
+    if "PYTEST_XDIST_WORKER" not in os.environ:
         yield
         return
     alone = CHAOS in request.path.parents
-    folder = Path(tempfile.gettempdir())
-    with (
-        (folder / f"perdure-door-{run}").open("w") as door,
-        (folder / f"perdure-room-{run}").open("w") as machine,
-    ):
+    # The parent belongs to the whole run: each worker of xdist has a folder in it.
+    folder = tmp_path_factory.getbasetemp().parent
+    with (folder / "door").open("w") as door, (folder / "room").open("w") as machine:
         fcntl.flock(door, fcntl.LOCK_EX)
         fcntl.flock(machine, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
         fcntl.flock(door, fcntl.LOCK_UN)
