@@ -27,7 +27,7 @@ from perdure.run.events import (
     Promoted,
     WorkerRecovered,
 )
-from perdure.run.loop import Backoff
+from perdure.run.loop import BACKOFF_SECONDS_MAX, Backoff
 from perdure.settings import Settings
 from perdure.store import upkeep, workers
 from perdure.store.database import Database, SyncSession, describe, is_transient
@@ -203,9 +203,11 @@ class BeatLoop:
 
     def _fail_for_now(self, error: BaseException) -> float:
         left = self.good_until - time.monotonic()
+        # After an outage the first to be back judges after two intervals: nobody may sleep longer.
+        pause = self._backoff.next(min(BACKOFF_SECONDS_MAX, self._pace().beat_interval))
         if self._session is not None and not self._session.broken:
             # One statement was refused (a lock, a deadlock, a time-out); the connection is fine.
-            return self._backoff.next()
+            return pause
         if self._lost_since is None:
             self._lost_since = time.monotonic()
             self._bus.emit(DatabaseLost(loop="beat", error=describe(error)))
@@ -213,7 +215,7 @@ class BeatLoop:
             self._bus.emit(BeatFailed(error=describe(error), seconds_left=max(0.0, left)))
         self._drop_session()
         self._good_since = None
-        return self._backoff.next()
+        return pause
 
     def _once(self) -> float:
         session = self._connected()

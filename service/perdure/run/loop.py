@@ -25,9 +25,9 @@ class Backoff:
         self._floor = floor
         self._last = floor
 
-    def next(self) -> float:
-        """The next pause, in seconds."""
-        self._last = min(BACKOFF_SECONDS_MAX, self._rng.uniform(self._floor, self._last * 3))
+    def next(self, most: float = BACKOFF_SECONDS_MAX) -> float:
+        """The next pause, in seconds; never longer than `most`."""
+        self._last = min(most, self._rng.uniform(self._floor, self._last * 3))
         return self._last
 
     def reset(self) -> None:
