@@ -11,7 +11,7 @@ from hypothesis import strategies as some
 from psycopg.conninfo import conninfo_to_dict
 
 from perdure.errors import ConfigurationError
-from perdure.settings import Settings, connection_parameters, load, mask, parse_dsn
+from perdure.settings import Settings, connection_parameters, load, mask, parse_dsn, redact
 from perdure.settings.dsn import write_dsn
 
 SECRET = "h0rse-b@tt'ery %\"staple\\"
@@ -137,3 +137,14 @@ def test_what_looks_like_a_login_is_masked_without_any_settings() -> None:
     ):
         assert "hunter2" not in mask(text)
     assert mask("task.completed name=a") == "task.completed name=a"
+
+
+def test_values_of_keys_that_look_secret_are_masked_and_checkpoints_are_not() -> None:
+    value = {
+        "password": "x", "apiKey": "x", "user": {"auth_token": "x", "name": "y"},
+        "page_token": "p7", "list": [{"client_secret": "x"}], "token": None,
+    }  # fmt: skip
+    assert redact(value) == {
+        "password": "***", "apiKey": "***", "user": {"auth_token": "***", "name": "y"},
+        "page_token": "p7", "list": [{"client_secret": "***"}], "token": None,
+    }  # fmt: skip

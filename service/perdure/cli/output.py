@@ -7,23 +7,16 @@ comes from outside is made harmless first: no text can move the cursor or pass f
 from __future__ import annotations
 
 import json
-import re
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, is_dataclass
 from datetime import UTC, datetime
-from typing import Any, TextIO
+from typing import TextIO
 
 from perdure.settings.sources import colors_wanted
 
 NOTHING = "-"
-MASKED = "***"
-_SECRET = re.compile(
-    r"passw|passphrase|secret|api_?key|authorization|credential|private_?key|cookie|bearer"
-    r"|(access|auth|refresh|session|id)_?token|\A_?token\Z|\Adsn\Z",
-    re.IGNORECASE,
-)
 
 
 class Output:
@@ -138,18 +131,6 @@ def clean(text: str) -> str:
 def moment(value: datetime) -> str:
     """A time in UTC, to the second: `2025-11-03 07:15:00Z`."""
     return value.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%SZ")
-
-
-def redact(value: Any) -> Any:
-    """The JSON value with the values of keys that look secret masked."""
-    if isinstance(value, Mapping):
-        return {
-            key: MASKED if _SECRET.search(str(key)) and item is not None else redact(item)
-            for key, item in value.items()
-        }
-    if isinstance(value, list):
-        return [redact(item) for item in value]
-    return value
 
 
 def _plain(value: object) -> object:

@@ -14,12 +14,12 @@ import typer
 
 from perdure.cli.given import Given
 from perdure.cli.opening import open_client
-from perdure.cli.output import Output, redact
+from perdure.cli.output import Output
 from perdure.client.requests import SignalOptions
 from perdure.client.results import Patience
 from perdure.client.sync import SyncTaskClient
 from perdure.errors import PerdureError, TaskCancelled, TaskFailed, TaskNotFound
-from perdure.settings import parse_duration
+from perdure.settings import parse_duration, redact
 from perdure.store.views import ENDED, TaskView
 
 INPUT_BYTES_MAX: Final = 64 * 2**20

@@ -12,7 +12,7 @@ it is the walk over variables, thirty lines here, for 7 MB and 0.2 s in every wo
 
 from __future__ import annotations
 
-from perdure.settings.connection import connection_parameters, mask, masker
+from perdure.settings.connection import connection_parameters
 from perdure.settings.dsn import parse_dsn, show_dsn
 from perdure.settings.keys import (
     KEYS,
@@ -29,6 +29,7 @@ from perdure.settings.keys import (
     reload,
     show,
 )
+from perdure.settings.masking import mask, masker, redact
 from perdure.settings.sources import Loaded, colors_wanted, describe, load, variable_of
 from perdure.settings.units import parse_bytes, parse_duration, show_bytes, show_duration
 
@@ -54,6 +55,7 @@ __all__ = [
     "parse_bytes",
     "parse_dsn",
     "parse_duration",
+    "redact",
     "reload",
     "show",
     "show_bytes",

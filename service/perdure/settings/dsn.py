@@ -7,6 +7,7 @@ taken apart is not quoted at all, and one that can is named by host, port and da
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from difflib import get_close_matches
 from urllib.parse import unquote
 
@@ -73,6 +74,11 @@ def show_dsn(text: str) -> str:
         return f"service={found['service']}"
     user = found.get("user", "") + (":***" if "password" in found else "")
     return f"postgresql://{user}{'@' if user else ''}{_place(found)}"
+
+
+def secrets_of(parameters: Mapping[str, object]) -> list[str]:
+    """The values among libpq's parameters that nobody may see."""
+    return [str(parameters[key]) for key in SECRET_PARAMETERS & parameters.keys()]
 
 
 def write_dsn(parameters: dict[str, str]) -> str:
