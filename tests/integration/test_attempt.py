@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from pydantic import BaseModel
 from tests.kit.databases import Database
 from tests.kit.running import running
@@ -12,6 +13,8 @@ from perdure.declare.context import TaskContext
 from perdure.declare.kind import TaskKind
 from perdure.run.events import TaskEnded
 from perdure.service import TaskService
+from perdure.tasks.outcomes import Failure
+from perdure.tasks.policies import Delays, RetryPolicy
 
 
 class Number(BaseModel):
@@ -52,3 +55,84 @@ async def test_a_factory_that_fails_is_a_failure_of_the_task(database: Database)
         task = await worker.ended(await worker.enqueue("broken"))
         assert task["error"]["type"] == "LookupError"
     database.check_drained()
+
+
+class Refusal(BaseModel):
+    reason: str
+    api_key: str = "k-hunter2"
+
+
+FAILURES = {
+    "thrown": ("task.retrying", {"kind": "failure", "type": "ValueError"}),
+    "returned": ("task.retrying", {"kind": "failure"}),
+    "last": ("task.failed", {"kind": "exhausted", "type": "KeyError", "message": "'zip'"}),
+    "long": ("task.failed", {"kind": "exhausted", "type": "RuntimeError"}),
+}
+
+
+async def test_a_line_for_each_failed_run_says_why_without_secrets_and_is_not_long(
+    database: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    builder = TaskService.builder()
+    secret = "pw-hunter2"
+    hour = RetryPolicy(max_retries=1, backoff=Delays([3600]))
+
+    @builder.task("thrown", retry=hour)
+    async def thrown(context: TaskContext[Any, None]) -> None:
+        raise ValueError(f"no page 7: postgresql://me:{secret}@db/app password={secret}")
+
+    @builder.task(TaskKind("returned", dict[str, Any], error=Refusal), retry=hour)
+    async def returned(context: TaskContext[Any, None]) -> Failure[Refusal] | None:
+        return Failure(Refusal(reason="closed"))
+
+    @builder.task("last", retry=0)
+    async def last(context: TaskContext[Any, None]) -> None:
+        raise KeyError("zip")
+
+    @builder.task("long", retry=0)
+    async def long(context: TaskContext[Any, None]) -> None:
+        raise RuntimeError("x" * 100_000)
+
+    caplog.set_level("WARNING", "perdure")
+    async with running(database, builder.build()) as worker:
+        ids = {name: await worker.enqueue(name) for name in FAILURES}
+        for task_id in ids.values():
+            await worker.state(task_id, "failed", "retrying")
+        await worker.until(lambda: len(caplog.records) == len(FAILURES))
+    messages: list[Any] = [record.msg for record in caplog.records]
+    said = {line.values["name"]: line for line in messages}
+    levels = {
+        line.event: record.levelname for line, record in zip(messages, caplog.records, strict=True)
+    }
+    for name, (event, why) in FAILURES.items():
+        line = said[name]
+        assert line.event == event
+        assert line.values.items() >= {"task_id": ids[name], "attempt": 1, **why}.items()
+        assert len(str(line)) < 2_000
+    assert levels == {"task.failed": "ERROR", "task.retrying": "WARNING"}
+    assert "no page 7" in caplog.text
+    assert '"reason": "closed"' in caplog.text
+    assert "hunter2" not in caplog.text
+
+
+async def test_the_line_of_a_single_completion_names_its_task(
+    database: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    builder = TaskService.builder()
+
+    @builder.task("alone")
+    async def alone(context: TaskContext[Any, None]) -> None: ...
+
+    @builder.task("by_itself")
+    async def by_itself(context: TaskContext[Any, None]) -> int:
+        async with context.transaction(result=1):
+            return 1
+
+    caplog.set_level("INFO", "perdure")
+    async with running(database, builder.build(), logging__level="info") as worker:
+        ids = {name: await worker.enqueue(name) for name in ("alone", "by_itself")}
+        for task_id in ids.values():
+            await worker.ended(task_id)
+        await worker.until(lambda: caplog.text.count("tasks.completed") == len(ids))
+    for name, task_id in ids.items():
+        assert f"tasks.completed count=1 task_id={task_id} name={name}" in caplog.text

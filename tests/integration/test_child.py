@@ -180,7 +180,7 @@ async def test_the_hard_timeout_ends_a_child_whatever_its_handler_does(
 
 @pytest.mark.conformance("C39")
 async def test_a_killed_child_is_one_crash_and_disturbs_nobody(
-    database: Database, ledger: Ledger
+    database: Database, ledger: Ledger, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with running(database, service, options=ISOLATED) as worker:
         beside = await worker.enqueue("neighbour")
@@ -193,6 +193,7 @@ async def test_a_killed_child_is_one_crash_and_disturbs_nobody(
         other = await worker.ended(beside)
     runs = database.rows("select kind, error ->> 'message' from perdure.attempts")
     assert runs == [("crash", "its child process was killed by signal 9")]
+    assert "kind=crash message=its child process was killed by signal 9" in caplog.text
     assert (row["state"], row["result"], row["crashes"]) == ("completed", {"n": 2}, 1)
     assert row["worker_id"] == other["worker_id"]
     assert (other["result"], other["crashes"], other["interruptions"]) == ({"n": 1}, 0, 0)

@@ -80,7 +80,7 @@ def test_at_info_a_flush_is_one_line_and_single_completions_are_not_even_built()
     )
     assert (failed["event"], failed["level"], failed["logger"]) == (
         "task.failed",
-        "warning",
+        "error",
         "perdure",
     )
     assert (failed["task_id"], failed["name"], failed["attempt"]) == (7, "mail.send", 2)

@@ -200,6 +200,7 @@ class Completer:
         finally:
             self._flying = 0
         wrote = 0
+        last: Ended | None = None
         again: list[Ended] = []
         for ended, fate in zip(batch, fates, strict=True):
             if isinstance(fate, Exception):
@@ -209,13 +210,15 @@ class Completer:
             else:
                 self._holdings.gave(ended.done.lease)
                 if fate == "own":
-                    wrote += 1
+                    wrote, last = wrote + 1, ended
                     self.tally(ended.name, ended.queue, "completed", ended.seconds)
                     self._completed(ended)
                 else:
                     self._lost(ended.done.task_id, ended.name, ended.done.attempt)
         self._plain.extendleft(reversed(again))
-        if wrote:
+        if last is not None and wrote == 1:
+            self._bus.emit(TasksCompleted(count=1, task_id=last.done.task_id, name=last.name))
+        elif wrote:
             self._bus.emit(TasksCompleted(count=wrote))
         return bool(again)
 

@@ -1,7 +1,8 @@
 """Typed events and the bus that hands them to listeners, whose faults never reach the emitter.
 
 Events say what has happened, after it is durable, in this process only. They carry ids, names,
-counts and seconds: never metadata, results, texts of task errors or lease ids.
+counts and seconds, and why a run failed, cut and with its secrets masked: never metadata, results,
+tracebacks or lease ids.
 """
 
 from __future__ import annotations
@@ -94,10 +95,15 @@ class TasksClaimed(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TasksCompleted(Event):
-    """One flush wrote `count` completions: the event of the hot path, one for a batch."""
+    """One flush wrote `count` completions: the event of the hot path, one for a batch.
+
+    `task_id` and `name` are there if it was a single one.
+    """
 
     names: ClassVar[tuple[str, ...]] = ("tasks.completed",)
     count: int
+    task_id: int | None = None
+    name: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,12 +131,20 @@ class TaskStarted(TaskEvent):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskEnded(TaskEvent):
-    """A task has ended; `kind` says why if it did not complete, `seconds` how long its run took."""
+    """A task has ended; `seconds` says how long its run took.
+
+    What did not complete says why, in the words of the stored error: `kind` sorts it, `type` and
+    `message` are of what was thrown, `error` is the JSON text of the typed error that was returned.
+    Both texts are cut, their secrets masked.
+    """
 
     names: ClassVar[tuple[str, ...]] = ("task.completed", "task.failed", "task.cancelled")
     state: Literal["completed", "failed", "cancelled"]
     seconds: float
     kind: str | None = None
+    type: str | None = None
+    message: str | None = None
+    error: str | None = None
 
     @property
     def event(self) -> str:
@@ -140,11 +154,14 @@ class TaskEnded(TaskEvent):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TaskRetrying(TaskEvent):
-    """A run failed and another follows, `delay` seconds from now."""
+    """A run failed and another follows, `delay` seconds from now; why: as in `TaskEnded`."""
 
     names: ClassVar[tuple[str, ...]] = ("task.retrying",)
     delay: float | None
     kind: str | None = None
+    type: str | None = None
+    message: str | None = None
+    error: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -35,18 +35,21 @@ LEVELS: Mapping[str, int] = MappingProxyType(
     | dict.fromkeys(
         (
             *("worker.started", "worker.stopping", "worker.stopped", "tasks.completed"),
-            *("task.cancelled", "task.retrying", "task.suspended", "task.interrupted"),
+            *("task.cancelled", "task.suspended", "task.interrupted"),
             *("queue.paused", "queue.resumed", "database.back", "settings.reloaded"),
             *("supervisor.child_started", "supervisor.child_ended"),
         ),
         logging.INFO,
     )
     | dict.fromkeys(
-        ("worker.recovered", "task.failed", "task.lost", "task.overdue", "beat.failed"),
+        ("worker.recovered", "task.retrying", "task.lost", "task.overdue", "beat.failed"),
         logging.WARNING,
     )
     | dict.fromkeys(
-        ("database.lost", "tasks.dropped", "settings.refused", "listener.failed", "loop.failed"),
+        (
+            *("task.failed", "database.lost", "tasks.dropped"),
+            *("settings.refused", "listener.failed", "loop.failed"),
+        ),
         logging.ERROR,
     )
 )

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import time
-from typing import Any
+from typing import Any, Final
 
 from perdure.declare.definition import TaskDefinition
 from perdure.errors import UnencodableValue
@@ -16,10 +17,14 @@ from perdure.run.events import (
     TaskSuspended,
 )
 from perdure.run.port import FencedRun
+from perdure.settings import mask, redact
 from perdure.store.database import describe
-from perdure.tasks.codec import encode_json, excess
+from perdure.tasks.codec import clean_text, encode_json, excess
 from perdure.tasks.outcomes import Cancelled, Failure, Outcome, Retry, Success, Suspended
 from perdure.tasks.places import Ended, Move, Ready, Waiting
+
+REASON_BYTES_MAX: Final = 1_000
+"""Of a message, or of a typed error, in events and log lines; all of it is in the record."""
 
 
 def encoded(
@@ -67,7 +72,7 @@ def completed(run: FencedRun) -> None:
     """The task is completed: by a move, or by a transaction of the handler's own."""
     bus, claimed = run.tools.bus, run.claimed
     _count(run, "completed")
-    bus.emit(TasksCompleted(count=1))
+    bus.emit(TasksCompleted(count=1, task_id=claimed.task_id, name=claimed.name))
     if bus.heard("task.completed"):
         bus.emit(
             TaskEnded(
@@ -90,20 +95,34 @@ def settled(run: FencedRun, move: Move | None) -> None:
     match move.to:
         case Ended(state="completed"):
             completed(run)
-        case Ended(state=state, kind=kind):
+        case Ended(state=state, error=error):
             _count(run, state)
             if bus.heard(f"task.{state}"):
-                bus.emit(TaskEnded(**about, state=state, seconds=_seconds(run), kind=kind))
+                seconds = _seconds(run)
+                bus.emit(TaskEnded(**about, state=state, seconds=seconds, **_why(run, error)))
         case Waiting(reason="retry", delay=delay):
-            bus.emit(TaskRetrying(**about, delay=delay, kind=move.run))
-        case Ready(reason="retry"):
-            bus.emit(TaskRetrying(**about, delay=0.0, kind=move.run))
+            bus.emit(TaskRetrying(**about, delay=delay, **_why(run, move.run_error)))
+        case Ready(reason="retry" | "crash"):
+            bus.emit(TaskRetrying(**about, delay=0.0, **_why(run, move.run_error)))
         case _ if move.run == "suspension":
             bus.emit(TaskSuspended(**about))
         case _ if move.run == "interruption":
             bus.emit(TaskInterrupted(**about, reason=move.run_reason or ""))
         case _:
             return
+
+
+def _why(run: FencedRun, record: str | None) -> dict[str, Any]:
+    """What may be told of a stored error: its kind and its reason, masked and then cut."""
+    stored = json.loads(record or "{}")
+    message, typed = stored.get("message"), stored.get("error")
+    if message is not None:
+        message = clean_text(mask(message, run.tools.settings()), REASON_BYTES_MAX)
+    if typed is not None:
+        typed = clean_text(mask(json.dumps(redact(typed))), REASON_BYTES_MAX)
+    return {
+        "kind": stored.get("kind"), "type": stored.get("type"), "message": message, "error": typed,
+    }  # fmt: skip
 
 
 def refusal(error: BaseException) -> str:
