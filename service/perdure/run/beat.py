@@ -30,7 +30,8 @@ from perdure.run.events import (
 from perdure.run.loop import BACKOFF_SECONDS_MAX, Backoff
 from perdure.settings import Settings
 from perdure.store import upkeep, workers
-from perdure.store.database import Database, SyncSession, describe, is_transient
+from perdure.store.database import Database, SyncSession
+from perdure.store.faults import describe, is_transient
 from perdure.store.upkeep import Keep
 from perdure.store.workers import Beat, Registration
 

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from perdure.declare.kind import Answer, Enqueued, NewTask
 from perdure.store import binding
-from perdure.store.database import Database, translated
+from perdure.store.database import Database
+from perdure.store.faults import translated
 from perdure.store.operations import Added, Operation
 from perdure.tasks.places import Saved
 from perdure.tasks.policies import RetryDefaults

@@ -11,7 +11,7 @@ from typing import Any
 from perdure.run.children import Child
 from perdure.run.pipe import Message, claimed_document, outcome_of, saved_of, settings_document
 from perdure.run.port import FencedRun
-from perdure.store.database import describe
+from perdure.store.faults import describe
 from perdure.tasks.decide import Ending
 
 START_SECONDS = 60.0

@@ -18,7 +18,8 @@ from perdure.run.events import Bus, TaskEnded, TaskLost, TasksCompleted
 from perdure.run.holdings import Holdings
 from perdure.run.loop import Loop
 from perdure.store import queue
-from perdure.store.database import Database, Session, is_data_error
+from perdure.store.database import Database, Session
+from perdure.store.faults import is_data_error
 from perdure.store.queue import Done, Saving, Settled, Settling
 from perdure.tasks.places import Mail, Move
 

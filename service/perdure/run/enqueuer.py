@@ -20,7 +20,8 @@ from perdure.run.holdings import Holdings
 from perdure.run.loop import JITTER, Loop
 from perdure.settings import Settings
 from perdure.store import queue, workers
-from perdure.store.database import Database, Session, is_transient
+from perdure.store.database import Database, Session
+from perdure.store.faults import is_transient
 from perdure.tasks.places import Claimed
 from perdure.tasks.plan import Lane, Positions, plan, served
 

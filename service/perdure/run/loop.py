@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 
 from perdure.run.events import Bus, DatabaseBack, DatabaseLost, LoopFailed
-from perdure.store.database import describe, is_transient
+from perdure.store.faults import describe, is_transient
 
 BACKOFF_SECONDS_MAX = 2.0
 """Longest pause between two tries while the database is away."""

@@ -21,7 +21,8 @@ from perdure.run.holdings import Holdings
 from perdure.run.slots import Threads
 from perdure.settings import Settings
 from perdure.store import binding, queue
-from perdure.store.database import Database, Session, translated
+from perdure.store.database import Database, Session
+from perdure.store.faults import translated
 from perdure.store.operations import Added, Operation
 from perdure.store.queue import Saving, Settling, move_document, saved_document
 from perdure.tasks.codec import excess

@@ -18,7 +18,7 @@ from perdure.run.events import (
 )
 from perdure.run.port import FencedRun
 from perdure.settings import mask, redact
-from perdure.store.database import describe
+from perdure.store.faults import describe
 from perdure.tasks.codec import clean_text, encode_json, excess
 from perdure.tasks.outcomes import Cancelled, Failure, Outcome, Retry, Success, Suspended
 from perdure.tasks.places import Ended, Move, Ready, Waiting

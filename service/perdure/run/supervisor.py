@@ -20,7 +20,8 @@ from contextlib import closing
 from perdure.run.events import Bus, ChildEnded, ChildStarted, LoopFailed, WorkerRecovered
 from perdure.run.loop import Backoff
 from perdure.store import workers
-from perdure.store.database import Database, is_transient
+from perdure.store.database import Database
+from perdure.store.faults import is_transient
 
 EXIT_CONFIGURATION = 78
 EXIT_RECYCLE = 75

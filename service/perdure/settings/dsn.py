@@ -76,6 +76,14 @@ def show_dsn(text: str) -> str:
     return f"postgresql://{user}{'@' if user else ''}{_place(found)}"
 
 
+def place_of(parameters: Mapping[str, object]) -> str:
+    """Where libpq's parameters lead to: `host:port/dbname`, as far as they say it."""
+    if "service" in parameters:
+        return f"service={parameters['service']}"
+    place = _place({key: str(value) for key, value in parameters.items()})
+    return f"(local socket){place}" if place.startswith("/") else place
+
+
 def secrets_of(parameters: Mapping[str, object]) -> list[str]:
     """The values among libpq's parameters that nobody may see."""
     return [str(parameters[key]) for key in SECRET_PARAMETERS & parameters.keys()]

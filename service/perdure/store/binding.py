@@ -24,7 +24,8 @@ from perdure.errors import (
     InvalidArgument,
     PerdureError,
 )
-from perdure.store.database import Database, Params, Row, translate, translated
+from perdure.store.database import Database, Params, Row
+from perdure.store.faults import translate, translated
 
 if TYPE_CHECKING:
     from sqlalchemy import TextClause

@@ -1,10 +1,9 @@
-"""Connections, statements with the schema's name in them, transient faults, error translation."""
+"""Connections, and statements with the schema's name in them."""
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
-import re
 import threading
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
@@ -16,16 +15,9 @@ import psycopg
 from psycopg import AsyncConnection, Connection, IsolationLevel, sql
 from psycopg.conninfo import make_conninfo
 from psycopg.types.numeric import Int8Dumper
-from psycopg_pool import AsyncConnectionPool, ConnectionPool, PoolTimeout
+from psycopg_pool import AsyncConnectionPool, ConnectionPool
 
-from perdure.errors import (
-    BY_SQLSTATE,
-    DatabaseError,
-    DatabaseUnavailable,
-    NotPermitted,
-    PerdureError,
-    SchemaMismatch,
-)
+from perdure.store.faults import translated
 from perdure.store.schema import in_statement
 from perdure.store.version import require_version
 
@@ -36,11 +28,6 @@ _FOLDER = Path(__file__).with_name("sql")
 # Without these every statement still has its plan; with them a stale statistic cannot spoil one.
 _PLANNER = " -c jit=off -c enable_hashjoin=off -c enable_mergejoin=off -c enable_seqscan=off"
 _ISOLATION = "-c default_transaction_isolation=read\\ committed"
-# Classes and codes after which the same statement may succeed on a fresh connection: connection
-# lost, serialisation, deadlock, resources, shutdown, time-outs, plans that a migration made stale.
-_TRANSIENT = re.compile(
-    "08...|40001|40P01|53...|55P03|57P0.|57014|25006|25P0[34]|0A000|26000|42P05|28P01"
-)
 
 
 @cache
@@ -50,71 +37,6 @@ def statements(schema_name: str) -> Mapping[str, bytes]:
         file.stem: in_statement(file.read_text("utf-8"), schema_name).encode()
         for file in sorted(_FOLDER.glob("*.sql"))
     }
-
-
-def is_transient(error: BaseException) -> bool:
-    """Whether repeating the operation, on a fresh connection if need be, may succeed."""
-    if isinstance(error, DatabaseUnavailable):
-        return True
-    if isinstance(error, PoolTimeout):
-        return True
-    if isinstance(error, psycopg.Error):
-        if error.sqlstate is None:
-            return isinstance(error, psycopg.OperationalError | psycopg.InterfaceError)
-        return _TRANSIENT.fullmatch(error.sqlstate) is not None
-    return isinstance(error, OSError)
-
-
-def is_data_error(error: BaseException) -> bool:
-    """Whether the database refused a value as such: repeating it cannot help."""
-    if not isinstance(error, psycopg.Error) or error.sqlstate is None:
-        return False
-    return error.sqlstate.startswith(("22", "23", "PD", "54"))
-
-
-def translate(error: psycopg.Error | OSError) -> PerdureError:
-    """Turn a driver's error into one of ours; the text of a lost connection is not repeated,
-    because it may hold the DSN."""
-    if not isinstance(error, psycopg.Error):
-        return DatabaseUnavailable(f"the database cannot be reached ({type(error).__name__})")
-    code = error.sqlstate
-    if code in BY_SQLSTATE:
-        hint = error.diag.message_hint
-        message = error.diag.message_primary or str(error)
-        return BY_SQLSTATE[code](f"{message} (hint: {hint})" if hint else message)
-    if code == "42501":
-        return NotPermitted(
-            f"{error.diag.message_primary}: `perdure grant` gives a login its rights"
-        )
-    if code in ("42P01", "3F000", "42883", "42703"):
-        return SchemaMismatch(f"{error.diag.message_primary}: run `perdure migrate` first")
-    if is_transient(error):
-        return DatabaseUnavailable(
-            f"the connection to the database was lost or refused (SQLSTATE {code or 'none'})"
-        )
-    translated = DatabaseError(f"{error.diag.message_primary or type(error).__name__} ({code})")
-    translated.sqlstate = code
-    return translated
-
-
-def describe(error: BaseException) -> str:
-    """What may be shown of an error that a loop met: never a text that may hold the DSN."""
-    if isinstance(error, psycopg.Error | OSError) and not isinstance(error, PoolTimeout):
-        return str(translate(error))
-    return f"{type(error).__name__}: {error}"
-
-
-@contextmanager
-def translated() -> Iterator[None]:
-    """Within it, errors of the driver leave as errors of ours."""
-    try:
-        yield
-    except PoolTimeout:
-        raise DatabaseUnavailable(
-            "no connection of the pool became free in time: raise persistence.pool_max_size"
-        ) from None
-    except (psycopg.Error, OSError) as error:
-        raise translate(error) from error
 
 
 class Session:
@@ -259,7 +181,7 @@ class Database:
         Raises:
             DatabaseUnavailable, NotPermitted, DatabaseError: it could not be opened.
         """
-        with translated():
+        with translated(self._parameters):
             try:
                 connection = await AsyncConnection.connect(
                     self.conninfo(application=application, own=own), autocommit=True
@@ -275,7 +197,7 @@ class Database:
 
     def connect_sync(self, *, application: str = "perdure", own: bool = False) -> Connection[Row]:
         """Open a connection for a thread, in autocommit mode; errors as `connect`."""
-        with translated():
+        with translated(self._parameters):
             try:
                 connection = Connection.connect(
                     self.conninfo(application=application, own=own), autocommit=True

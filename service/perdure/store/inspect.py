@@ -9,7 +9,8 @@ from typing import Final, Literal, NamedTuple, TypeAlias
 
 from perdure.errors import ConfigurationError
 from perdure.store import operations
-from perdure.store.database import Database, SyncSession, translated
+from perdure.store.database import Database, SyncSession
+from perdure.store.faults import translated
 from perdure.store.views import WorkerState
 
 Durability: TypeAlias = Literal["replicated", "single", "async-replicated", "unsafe"]

@@ -23,13 +23,13 @@ from sqlalchemy.pool import NullPool
 from perdure.errors import (
     ConfigurationError,
     DatabaseError,
-    DatabaseUnavailable,
     InvalidArgument,
     NotPermitted,
     SchemaMismatch,
 )
-from perdure.settings.dsn import parse_dsn, show_dsn
-from perdure.store.database import is_transient, translate
+from perdure.settings.dsn import parse_dsn
+from perdure.store.connecting import unreachable
+from perdure.store.faults import is_transient, translate
 from perdure.store.schema import in_schema, quote_schema, statement
 
 ROLES = ("producer", "worker", "reader", "operator")
@@ -258,10 +258,7 @@ def _connect(dsn: str) -> psycopg.Connection[Any]:
     try:
         connection = psycopg.connect(make_conninfo(**(defaults | given)), prepare_threshold=None)
     except psycopg.OperationalError as error:
-        raise DatabaseUnavailable(
-            f"cannot connect to {show_dsn(dsn) if dsn else 'PostgreSQL'} "
-            f"(SQLSTATE {error.sqlstate or 'none'}): is it running, and are the credentials right?"
-        ) from None
+        raise unreachable(error, given) from None
     connection.add_notice_handler(_log_warning)
     return connection
 

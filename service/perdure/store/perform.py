@@ -18,7 +18,8 @@ from psycopg import AsyncConnection, Connection
 from psycopg.pq import TransactionStatus
 
 from perdure.errors import PerdureError, UnknownOutcome
-from perdure.store.database import Database, Params, Row, translate
+from perdure.store.database import Database, Params, Row
+from perdure.store.faults import translate
 from perdure.store.operations import Operation, Repeat
 
 A = TypeVar("A")
