@@ -11,6 +11,7 @@ from tests.kit.running import running
 
 from perdure.declare.context import TaskContext
 from perdure.declare.kind import TaskKind
+from perdure.declare.sync_context import SyncTaskContext
 from perdure.run.events import TaskEnded
 from perdure.service import TaskService
 from perdure.tasks.outcomes import Failure
@@ -136,3 +137,23 @@ async def test_the_line_of_a_single_completion_names_its_task(
         await worker.until(lambda: caplog.text.count("tasks.completed") == len(ids))
     for name, task_id in ids.items():
         assert f"tasks.completed count=1 task_id={task_id} name={name}" in caplog.text
+
+
+async def test_a_traceback_begins_with_the_handler(database: Database) -> None:
+    builder = TaskService.builder()
+
+    @builder.task("on_loop", retry=0)
+    async def on_loop(context: TaskContext[Any, None]) -> None:
+        raise ValueError("no")
+
+    @builder.task("in_thread", retry=0)
+    def in_thread(context: SyncTaskContext[Any, None]) -> None:
+        raise ValueError("no")
+
+    async with running(database, builder.build()) as worker:
+        for name in ("on_loop", "in_thread"):
+            task = await worker.ended(await worker.enqueue(name))
+            lines = task["error"]["traceback"].splitlines()
+            assert lines[0] == "Traceback (most recent call last):"
+            assert lines[1].endswith(f"in {name}")
+            assert lines[-1] == "ValueError: no"

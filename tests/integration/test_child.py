@@ -113,7 +113,8 @@ async def test_a_typed_error_and_an_exception_come_back_as_from_the_worker(
     assert failed["error"]["error"] == {"reason": "no luck"}
     assert raised["error"]["kind"] == "given_up"
     assert (raised["error"]["type"], raised["error"]["message"]) == ("Broken", "not again")
-    assert "run_raises" in raised["error"]["traceback"]
+    first, *_ = (line for line in raised["error"]["traceback"].splitlines() if "File" in line)
+    assert "run_raises" in first
 
 
 async def test_a_task_suspends_in_a_child_and_goes_on_with_what_the_signal_says(

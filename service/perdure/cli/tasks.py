@@ -14,7 +14,7 @@ import typer
 
 from perdure.cli.given import Given
 from perdure.cli.opening import open_client
-from perdure.cli.output import Output
+from perdure.cli.output import Output, cell
 from perdure.client.requests import SignalOptions
 from perdure.client.results import Patience
 from perdure.client.sync import SyncTaskClient
@@ -146,20 +146,42 @@ def show(given: Given, id: int, *, reveal: bool, as_json: bool) -> int:
     if as_json:
         output.document(values | {"history": events})
         return 0
-    traceback = (values["error"] or {}).get("traceback")
-    if traceback:
-        values["error"] = {k: v for k, v in values["error"].items() if k != "traceback"}
-    output.record(f"task {task.id}", {**values, "id": None, "traceback": traceback})
+    said = values["error"] or next(filter(None, map(_error_of, reversed(events))), None)
+    label = "error" if values["error"] else "last error"
+    about = {} if said is None else {label: _reason(said), "traceback": said.get("traceback")}
+    output.record(f"task {task.id}", {**values, "id": None, "error": None, **about})
     output.line("")
     output.table(
         ("at", "event", "attempt", "by", "details"),
         [
-            (e["at"], e["event"], e["attempt"], e["actor"] or _worker(e["worker_id"]), e["details"])
+            (e["at"], e["event"], e["attempt"], e["actor"] or _worker(e["worker_id"]), _details(e))
             for e in events
         ],
         empty="nothing has happened to it",
     )
     return 0
+
+
+def _error_of(event: dict[str, Any]) -> dict[str, Any] | None:
+    """The stored error of a run that failed, from its event of the history."""
+    error = (event["details"] or {}).get("error")
+    return error if isinstance(error, dict) else None
+
+
+def _reason(error: dict[str, Any]) -> str:
+    """A stored error without its traceback: `ValueError: no such page`, or the typed error."""
+    texts = [error.get("type"), error.get("message")]
+    typed = error.get("error")
+    texts.append(None if typed is None else json.dumps(typed))
+    return ": ".join(filter(None, texts)) or str(error.get("kind") or "unknown")
+
+
+def _details(event: dict[str, Any]) -> str | None:
+    """What else is known of an event, on one line, the reason of a failure first."""
+    error = _error_of(event)
+    known = {key: value for key, value in (event["details"] or {}).items() if key != "error"}
+    told = [] if error is None else [_reason(error)]
+    return ", ".join([*told, *(f"{key} {cell(value)}" for key, value in known.items())]) or None
 
 
 def cancel(given: Given, ids: Sequence[int], *, as_json: bool) -> int:

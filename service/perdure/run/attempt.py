@@ -191,7 +191,7 @@ class Attempt(StoppableRun):
         try:
             value = await call()
         except BaseException as error:  # noqa: BLE001  (whatever a handler raises is its ending)
-            exception = error
+            exception = report.handlers_own(error)
         finally:
             self._working = False
             if self._task is not None:

@@ -332,7 +332,9 @@ def _described(
 ) -> Message:
     """An exception as data: its class stays here."""
     most = (settings or Settings()).limits.error_bytes
-    record = json.loads(error_record("failure", exception=error, error_bytes_max=most))
+    record = json.loads(
+        error_record("failure", exception=report.handlers_own(error), error_bytes_max=most)
+    )
     return {
         "type": record["type"],
         "message": record["message"],

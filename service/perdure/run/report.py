@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from pathlib import Path
 from typing import Any, Final
 
 from perdure.declare.definition import TaskDefinition
@@ -23,6 +24,7 @@ from perdure.tasks.codec import clean_text, encode_json, excess
 from perdure.tasks.outcomes import Cancelled, Failure, Outcome, Retry, Success, Suspended
 from perdure.tasks.places import Ended, Move, Ready, Waiting
 
+_THIS_ROOM: Final = f"{Path(__file__).parent}/"
 REASON_BYTES_MAX: Final = 1_000
 """Of a message, or of a typed error, in events and log lines; all of it is in the record."""
 
@@ -59,6 +61,17 @@ def _error_text(definition: TaskDefinition, error: object) -> str | None:
         return definition.error.dump(error)
     except UnencodableValue as problem:
         return encode_json({"unencodable": str(problem)})
+
+
+def handlers_own(error: BaseException) -> BaseException:
+    """The exception with a traceback that begins with the handler: what called it tells nothing.
+
+    One that was raised before the handler began keeps its traceback.
+    """
+    found = error.__traceback__
+    while found is not None and found.tb_frame.f_code.co_filename.startswith(_THIS_ROOM):
+        found = found.tb_next
+    return error if found is None else error.with_traceback(found)
 
 
 def lost(run: FencedRun) -> None:
@@ -119,7 +132,7 @@ def _why(run: FencedRun, record: str | None) -> dict[str, Any]:
     if message is not None:
         message = clean_text(mask(message, run.tools.settings()), REASON_BYTES_MAX)
     if typed is not None:
-        typed = clean_text(mask(json.dumps(redact(typed))), REASON_BYTES_MAX)
+        typed = clean_text(json.dumps(redact(typed)), REASON_BYTES_MAX)
     return {
         "kind": stored.get("kind"), "type": stored.get("type"), "message": message, "error": typed,
     }  # fmt: skip

@@ -41,16 +41,11 @@ def masker_of(secrets: Iterable[str]) -> Callable[[str], str]:
     longest_first = sorted(spellings, key=len, reverse=True)
     known = re.compile("|".join(map(re.escape, longest_first)) or r"(?!)")
 
-    def hide(text: str) -> str:
-        text = known.sub(MASKED, text)
-        text = _LOGIN.sub(rf"\1{MASKED}", text)
-        return _PASSWORD.sub(rf"\1{MASKED}", text)
-
-    return hide
+    return lambda text: _without_passwords(known.sub(MASKED, text))
 
 
 def redact(value: Any) -> Any:
-    """The JSON value with the values of keys that look secret masked."""
+    """The JSON value with secrets masked: values of keys that look so, passwords in its texts."""
     if isinstance(value, Mapping):
         return {
             key: MASKED if _SECRET_KEY.search(str(key)) and item is not None else redact(item)
@@ -58,7 +53,12 @@ def redact(value: Any) -> Any:
         }
     if isinstance(value, list):
         return [redact(item) for item in value]
-    return value
+    return _without_passwords(value) if isinstance(value, str) else value
+
+
+def _without_passwords(text: str) -> str:
+    text = _LOGIN.sub(rf"\1{MASKED}", text)
+    return _PASSWORD.sub(rf"\1{MASKED}", text)
 
 
 def _spellings(secret: str) -> set[str]:

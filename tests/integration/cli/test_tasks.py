@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import json
+import re
 import sys
 import threading
 from collections.abc import Callable
@@ -122,6 +124,41 @@ def test_a_task_is_shown_with_its_history_and_without_secrets(run: Run, end: End
     assert [entry["event"] for entry in document["history"]] == ["created", "failed"]
     assert run("show", 1, "--json", "--reveal").json["metadata"]["password"] == "hunter2"
     assert "no task 99" in run("show", 99, code=1).err
+
+
+TRACE = 'Traceback (most recent call last):\n  File "shop.py", line 7\nValueError: no page'
+
+
+def test_an_error_is_shown_as_type_and_message_and_its_traceback_as_lines(
+    run: Run, end: End, database: Database
+) -> None:
+    thrown = {"type": "ValueError", "message": "no page; password=hunter2", "traceback": TRACE}
+    run("enqueue", "a")
+    end(1, "failed", error={"kind": "exhausted", **thrown, "error": None})
+    shown = run("show", 1).out
+    assert re.search(r"^error +ValueError: no page; password=\*\*\*$", shown, re.MULTILINE)
+    assert re.search(r'^traceback +Traceback .*\n +File "shop.py", line 7\n', shown, re.MULTILINE)
+    assert "hunter2" in run("show", 1, "--reveal").out
+    run("enqueue", "a")
+    end(2, "failed", error={"kind": "given_up", "error": {"reason": "closed"}})
+    assert re.search(r'^error +{"reason": "closed"}$', run("show", 2).out, re.MULTILINE)
+
+
+def test_a_failed_run_of_a_live_task_is_one_readable_line_and_the_last_error(
+    run: Run, database: Database
+) -> None:
+    run("enqueue", "a")
+    record = {"kind": "failure", "type": "ValueError", "message": "no page", "traceback": TRACE}
+    database.execute(
+        "insert into perdure.attempts (task_id, attempt, started_at, ended_at, kind, error)"
+        " values (1, 1, clock_timestamp(), clock_timestamp(), 'failure', %s::jsonb)",
+        [json.dumps(record)],
+    )
+    shown = run("show", 1).out
+    (line,) = (line for line in shown.splitlines() if "  failure  " in line)
+    assert re.search(r"  ValueError: no page, started_at \d", line)
+    assert re.search(r"^last error +ValueError: no page$", shown, re.MULTILINE)
+    assert re.search(r'^ +File "shop.py", line 7$', shown, re.MULTILINE)
 
 
 def test_cancel_and_retry_say_what_became_of_each_task(run: Run) -> None:
