@@ -72,6 +72,23 @@ def test_a_plain_insert_by_the_printed_dsn_is_run_and_its_result_is_read_back(
     assert left == {"jobs.py", ".perdure"}
 
 
+def test_a_second_one_in_the_folder_says_who_is_there_and_where(
+    commands: Commands, folder: Path
+) -> None:
+    first = commands.start("up", cwd=folder)
+    dsn = dsn_of(first)
+    second = commands.start("up", cwd=folder)
+    assert second.wait() == 1
+    assert second.said.count("\n") == 1
+    assert f"already running in this folder, as process {first.pid}: end it first" in second.said
+    (file,) = re.findall(r"export PERDURE_DSN_FILE=(\S+)", second.said)
+    assert Path(file).read_text(encoding="utf-8") == f"{dsn}\n"
+    first.signal(signal.SIGTERM)
+    assert first.wait() == 0
+    third = commands.start("up", cwd=folder)
+    dsn_of(third)
+
+
 @pytest.mark.parametrize("seen", ["", "database  PostgreSQL"])
 def test_sigterm_while_it_starts_leaves_no_server_behind(
     commands: Commands, folder: Path, seen: str

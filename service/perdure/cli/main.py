@@ -57,7 +57,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_FAILED
     except (errors.PerdureError, TimeoutError) as error:
-        return _say(str(error), _code(error), debug=debug)
+        # One line per wrong setting, or the end of the server's log.
+        several = isinstance(error, errors.ConfigurationError | errors.EmbeddedServerError)
+        return _say(str(error), _code(error), debug=debug, several=several)
     except Exception as error:  # noqa: BLE001  (the last one who could tell people)
         text = f"{type(error).__name__}: {error} (--debug shows where)"
         return _say(text, EXIT_FAILED, debug=debug)
@@ -96,11 +98,11 @@ def _usage(error: TyperException) -> str:
     return text if context is None else f"{text} See `{context.command_path} --help`."
 
 
-def _say(text: str, code: int, *, debug: bool) -> int:
-    """Tell people why on standard error, without secrets: on one line, or one per wrong setting."""
+def _say(text: str, code: int, *, debug: bool, several: bool = False) -> int:
+    """Tell people why on standard error, without secrets: on one line, or on `several` of ours."""
     if debug:
         text = f"{text}\n{traceback.format_exc()}".rstrip()
-    lines = text.split("\n") if debug or code == EXIT_CONFIGURATION else [text]
+    lines = text.split("\n") if debug or several else [text]
     if code != EXIT_USAGE:
         from perdure.cli.output import clean
         from perdure.settings import mask

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import os
 import signal
 import sys
@@ -17,6 +18,7 @@ from perdure.cli.opening import command_line, load_settings
 from perdure.cli.output import Output
 from perdure.cli.worker import Wanted, load_service, project_application, supervise
 from perdure.embedded import EmbeddedServer
+from perdure.errors import EmbeddedServerError
 from perdure.settings import Loaded, show_dsn, variable_of
 from perdure.store.migrate import current, migrate
 
@@ -60,7 +62,7 @@ def _database(loaded: Loaded, output: Output) -> Iterator[str]:
         return
     FOLDER.mkdir(mode=0o711, exist_ok=True)
     (FOLDER / ".gitignore").write_text("*\n", encoding="utf-8")
-    with EmbeddedServer(data_dir=FOLDER / "postgres") as server:
+    with _alone(), EmbeddedServer(data_dir=FOLDER / "postgres") as server:
         dsn = server.dsn()
         # In a file, because what stands in a variable is seen by every child of every worker.
         file = FOLDER / "dsn"
@@ -78,6 +80,29 @@ def _database(loaded: Loaded, output: Output) -> Iterator[str]:
             file.unlink(missing_ok=True)
             del os.environ[variable]
             output.line("stopping the database")
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """Nobody else starts a server in this folder; the lock goes with the process that holds it.
+
+    Raises:
+        EmbeddedServerError: somebody has it already.
+    """
+    with (FOLDER / "lock").open("a+", encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            raise EmbeddedServerError(
+                f"`perdure up` is already running in this folder, as process {file.read().strip()}:"
+                f" end it first, or use its database: export {variable_of('dsn')}_FILE="
+                f"{(FOLDER / 'dsn').absolute()}"
+            ) from None
+        file.truncate(0)
+        file.write(f"{os.getpid()}\n")
+        file.flush()
+        yield
 
 
 def _say_ready(output: Output) -> None:

@@ -119,6 +119,16 @@ def test_an_error_becomes_its_exit_code(
     assert ("Traceback" in capsys.readouterr().err) == (code != 130)
 
 
+def test_the_end_of_a_servers_log_keeps_its_lines(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    error = errors.EmbeddedServerError("it did not start; the end of its log:\none\ntwo\x1b[2J")
+    monkeypatch.setattr("perdure.cli.up.up", raising(error))
+    assert main(["up"]) == 1
+    said = "perdure: it did not start; the end of its log:\none\ntwo\\x1b[2J\n"
+    assert capsys.readouterr().err == said
+
+
 def test_a_message_stays_on_its_line_and_keeps_secrets(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
