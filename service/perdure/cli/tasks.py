@@ -148,7 +148,8 @@ def show(given: Given, id: int, *, reveal: bool, as_json: bool) -> int:
         return 0
     said = values["error"] or next(filter(None, map(_error_of, reversed(events))), None)
     label = "error" if values["error"] else "last error"
-    about = {} if said is None else {label: _reason(said), "traceback": said.get("traceback")}
+    trace = (said or {}).get("traceback") or ""
+    about = {} if said is None else {label: _reason(said), "traceback": trace.rstrip() or None}
     output.record(f"task {task.id}", {**values, "id": None, "error": None, **about})
     output.line("")
     output.table(

@@ -126,7 +126,7 @@ def test_a_task_is_shown_with_its_history_and_without_secrets(run: Run, end: End
     assert "no task 99" in run("show", 99, code=1).err
 
 
-TRACE = 'Traceback (most recent call last):\n  File "shop.py", line 7\nValueError: no page'
+TRACE = 'Traceback (most recent call last):\n  File "shop.py", line 7\nValueError: no page\n'
 
 
 def test_an_error_is_shown_as_type_and_message_and_its_traceback_as_lines(
@@ -157,6 +157,7 @@ def test_a_failed_run_of_a_live_task_is_one_readable_line_and_the_last_error(
     shown = run("show", 1).out
     (line,) = (line for line in shown.splitlines() if "  failure  " in line)
     assert re.search(r"  ValueError: no page, started_at \d", line)
+    assert not re.search(r"^ +$", shown, re.MULTILINE)
     assert re.search(r"^last error +ValueError: no page$", shown, re.MULTILINE)
     assert re.search(r'^ +File "shop.py", line 7$', shown, re.MULTILINE)
 
