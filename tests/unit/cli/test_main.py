@@ -63,7 +63,9 @@ def test_wrong_usage_is_one_line_and_exits_with_2(
     assert main(words) == 2
     out, err = capsys.readouterr()
     assert out == ""
-    assert re.fullmatch(r"perdure: [^\n]+\n", err), err
+    assert re.fullmatch(r"perdure: [^\n]+\.\n", err), err
+    assert ".." not in err.replace("...", "")
+    assert not re.search(r"[^.] See `", err)
 
 
 def test_without_a_database_the_line_says_how_to_name_one(
