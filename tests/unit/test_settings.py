@@ -59,7 +59,7 @@ def test_each_source_beats_the_ones_below_it_and_is_named(empty_folder: Path) ->
     (empty_folder / "secret").write_text("4\n")
     assert concurrency(load(**below, environ={f"{name}_FILE": "secret"})) == (
         4,
-        f"file {name}_FILE",
+        f"{name}_FILE=secret",
     )
     assert concurrency(load(**below, environ={name: "5"})) == (5, f"environment {name}")
     below["command_line"] = {"execution.concurrency": 6, "execution.processes": None}
@@ -235,10 +235,28 @@ def test_a_variable_and_its_file_together_are_an_error_and_empty_ones_count_as_u
     assert "both PERDURE_DSN and PERDURE_DSN_FILE are set" in line
     assert "hunter" not in line
     loaded = load(environ=both | {"PERDURE_DSN": ""})
-    assert loaded.sources["dsn"] == "file PERDURE_DSN_FILE"
+    assert loaded.sources["dsn"] == "PERDURE_DSN_FILE=dsn"
     assert loaded.settings.dsn is not None
     assert loaded.settings.dsn.get_secret_value().endswith("/d")
-    assert "cannot be read" in problems(environ={"PERDURE_DSN_FILE": "nowhere"})[0]
+
+
+@pytest.mark.parametrize("end", ["", "\n", "\r\n"])
+def test_a_dsn_in_a_file_may_end_with_a_line_end(empty_folder: Path, end: str) -> None:
+    (empty_folder / "dsn").write_bytes(f"postgresql://u:hunter2@h/d{end}".encode())
+    settings = load(environ={"PERDURE_DSN_FILE": "dsn"}).settings
+    assert module.connection_parameters(settings)["dbname"] == "d"
+    assert settings.dsn is not None
+    assert settings.dsn.get_secret_value() == "postgresql://u:hunter2@h/d"
+
+
+def test_a_file_that_does_not_serve_is_named_with_its_variable(empty_folder: Path) -> None:
+    (line,) = problems(environ={"PERDURE_DSN_FILE": "/run/old/dsn"})
+    assert "PERDURE_DSN_FILE names /run/old/dsn, which cannot be read: No such file" in line
+    (empty_folder / "dsn").write_text("\n")
+    (line,) = problems(environ={"PERDURE_DSN_FILE": "dsn"})
+    assert "dsn (PERDURE_DSN_FILE=dsn): the DSN is empty" in line
+    (line,) = problems(environ={"PERDURE_DSN_FILE": "postgresql://u:hunter2@h/d"})
+    assert "hunter2" not in line
 
 
 def test_database_url_then_libpq_stand_in_only_where_nothing_names_a_dsn() -> None:

@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from perdure.errors import ConfigurationError
 from perdure.settings.dsn import write_dsn
 from perdure.settings.keys import GROUPS, KEYS, Settings, show
+from perdure.settings.masking import mask
 
 PREFIX = "PERDURE_"
 CONFIG_VARIABLE = "PERDURE_CONFIG"
@@ -180,13 +181,18 @@ def _from_variables(
             source = f"{label}{name}" if label.startswith("environment") else label.strip()
             given[key] = Given(ours[name], source)
         elif file in ours:
+            path = mask(ours[file])  # somebody may have put the secret itself there
             try:
                 text = Path(ours[file]).read_text(encoding="utf-8")
             except (OSError, UnicodeDecodeError) as error:
                 reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-                problems.append(f"{key}: {file} names a file that cannot be read: {reason}")
+                problems.append(
+                    f"{key}: {file} names {path}, which cannot be read: {reason}; name another "
+                    "file, or unset it"
+                )
             else:
-                given[key] = Given(text.removesuffix("\n").removesuffix("\r"), f"file {file}")
+                value = text.removesuffix("\n").removesuffix("\r")
+                given[key] = Given(value, f"{file}={path}")
     return given, sorted(unknown)
 
 
