@@ -18,7 +18,7 @@ from perdure.declare.kind import NewTask
 from perdure.declare.registry import Registry
 from perdure.errors import ConfigurationError
 from perdure.run import logs
-from perdure.run.events import Bus, Reloaded, ReloadRefused
+from perdure.run.events import Bus, Reloaded, ReloadRefused, SettingsOdd
 from perdure.run.pulse import pulse_file
 from perdure.run.supervisor import EXIT_RECYCLE
 from perdure.run.worker import Options, Worker
@@ -139,6 +139,9 @@ class TaskService:
         for event, listener in self._declared.listeners:
             bus.on(event, listener)
         self._end_logging = logs.attach(bus, self.settings.logging.level)
+        if options.supervisor_pid is None:  # else the supervisor has said it, once
+            for warning in self.loaded.warnings:
+                bus.emit(SettingsOdd(warning=warning))
         worker = Worker(
             self.registry, self.settings, database,
             bus=bus, operation_of=self.operation_of, options=options,

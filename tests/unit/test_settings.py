@@ -210,6 +210,7 @@ def test_unknown_variables_are_one_warning_with_the_nearest_known_name() -> None
         environ={
             "PERDURE_PORT": "tcp://10.0.0.1",
             "PERDURE_EXECUTION__CONCURENCY": "5",
+            "PERDURE_TEST_DSN": "x",
             "HOME": "/",
         }
     )
@@ -217,12 +218,13 @@ def test_unknown_variables_are_one_warning_with_the_nearest_known_name() -> None
     assert "PERDURE_PORT" in warning
     assert "did you mean PERDURE_EXECUTION__CONCURRENCY?" in warning
     assert "10.0.0.1" not in warning
+    assert "PERDURE_TEST_DSN" not in warning
 
 
 def test_no_setting_bears_a_name_that_kubernetes_injects_or_that_reads_as_a_secret_file() -> None:
     for key in KEYS:
         name = module.variable_of(key)
-        assert not re.match(r"PERDURE_(PORT|SERVICE_|CONFIG)", name)
+        assert not re.match(r"PERDURE_(PORT|SERVICE_|CONFIG|TEST_)", name)
         assert not name.endswith("_FILE")
 
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import sys
-
 from perdure.cli.given import Given
-from perdure.cli.opening import load_settings
+from perdure.cli.opening import load_settings, say_warnings
 from perdure.cli.output import Output
 from perdure.cli.worker import load_service
 from perdure.settings import describe
@@ -14,9 +12,11 @@ from perdure.settings import describe
 def show(given: Given, application: str | None, *, as_json: bool) -> int:
     """Every setting with its source; those of a service's builder, too, if one is named."""
     output = Output(as_json=as_json)
-    loaded = load_service(given, application).loaded if application else load_settings(given)
-    for warning in loaded.warnings:
-        sys.stderr.write(f"perdure: {warning}\n")
+    if application:
+        loaded = load_service(given, application).loaded
+        say_warnings(loaded)
+    else:
+        loaded = load_settings(given)
     rows = describe(loaded)
     if as_json:
         output.document([dict(zip(("key", "value", "source"), row, strict=True)) for row in rows])

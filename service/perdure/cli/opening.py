@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 
 from perdure.cli.given import Given
@@ -16,12 +17,20 @@ def command_line(given: Given, values: Mapping[str, object] | None = None) -> di
 
 
 def load_settings(given: Given) -> Loaded:
-    """The settings with their sources.
+    """The settings with their sources; what is odd about them is said on standard error.
 
     Raises:
         ConfigurationError: every wrong key, one line each.
     """
-    return load(command_line=command_line(given), toml=given.config)
+    loaded = load(command_line=command_line(given), toml=given.config)
+    say_warnings(loaded)
+    return loaded
+
+
+def say_warnings(loaded: Loaded) -> None:
+    """Variables that nobody knows, on standard error."""
+    for warning in loaded.warnings:
+        sys.stderr.write(f"perdure: {warning}\n")
 
 
 def open_client(given: Given) -> SyncTaskClient:

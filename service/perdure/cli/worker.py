@@ -16,7 +16,7 @@ from perdure.cli.given import Given
 from perdure.cli.opening import command_line, dsn_of
 from perdure.errors import ConfigurationError
 from perdure.run import logs
-from perdure.run.events import Bus
+from perdure.run.events import Bus, SettingsOdd
 from perdure.run.supervisor import Supervisor, worker_command
 from perdure.run.worker import Options
 from perdure.service import TaskService
@@ -90,6 +90,8 @@ def supervise(
     logs.configure(settings.logging, hide=masker(settings))
     bus = Bus()
     logs.attach(bus, settings.logging.level)
+    for warning in service.loaded.warnings:
+        bus.emit(SettingsOdd(warning=warning))
     supervisor = Supervisor(
         worker_command(application, arguments),
         settings.execution.processes,

@@ -256,6 +256,14 @@ class ReloadRefused(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SettingsOdd(Event):
+    """The settings hold, but something beside them does not look right: an unknown variable."""
+
+    names: ClassVar[tuple[str, ...]] = ("settings.odd",)
+    warning: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ListenerFailed(Event):
     """A listener raised; whatever it was told about has happened all the same."""
 
@@ -298,7 +306,7 @@ EVENTS: tuple[type[Event], ...] = (
     *(TasksClaimed, TasksCompleted, Promoted, EndingsDropped),
     *(TaskStarted, TaskEnded, TaskRetrying, TaskSuspended, TaskInterrupted, TaskLost, Overdue),
     *(QueuePaused, QueueResumed, BeatFailed, DatabaseLost, DatabaseBack),
-    *(Reloaded, ReloadRefused, ListenerFailed, LoopFailed),
+    *(Reloaded, ReloadRefused, SettingsOdd, ListenerFailed, LoopFailed),
     *(ChildStarted, ChildEnded),
 )
 NAMES = frozenset(name for kind in EVENTS for name in kind.names)

@@ -42,7 +42,10 @@ LEVELS: Mapping[str, int] = MappingProxyType(
         logging.INFO,
     )
     | dict.fromkeys(
-        ("worker.recovered", "task.retrying", "task.lost", "task.overdue", "beat.failed"),
+        (
+            *("worker.recovered", "task.retrying", "task.lost", "task.overdue"),
+            *("beat.failed", "settings.odd"),
+        ),
         logging.WARNING,
     )
     | dict.fromkeys(

@@ -22,6 +22,8 @@ PREFIX = "PERDURE_"
 CONFIG_VARIABLE = "PERDURE_CONFIG"
 HEALTH_VARIABLE = "PERDURE_HEALTH_FILE"
 """Read by run/pulse.py; no setting, because a probe must not load the settings."""
+OF_TESTS = "PERDURE_TEST_"
+"""Variables that begin so are switches of a test suite, such as our own: never a setting."""
 CONFIG_FILE = "perdure.toml"
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 _SHOWN_MAX = 60
@@ -169,7 +171,7 @@ def _from_variables(
     An empty variable counts as not set: compose files pass on `${NAME:-}`.
     """
     ours = {name.upper(): text for name, text in variables.items() if text}
-    unknown = {name for name in ours if name.startswith(PREFIX)}
+    unknown = {name for name in ours if name.startswith(PREFIX) and not name.startswith(OF_TESTS)}
     unknown -= {CONFIG_VARIABLE, HEALTH_VARIABLE}
     given: dict[str, Given] = {}
     for key in KEYS:

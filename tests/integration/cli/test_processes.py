@@ -164,6 +164,23 @@ def test_a_worker_that_cannot_start_says_why_and_exits_with_78(
     assert text in output
 
 
+@pytest.mark.parametrize("command", ["worker", "worker --processes 2", "up", "list"])
+def test_an_unknown_variable_is_said_once_with_the_nearest_known_name(
+    command: str, start: Start, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PERDURE_DSN", database.dsn)
+    monkeypatch.setenv("PERDURE_EXECUTION__CONCURENCY", "5")
+    if command == "list":
+        _, output = end(start("list"))
+    else:
+        process = start(*command.split(), "-A", "shop:service")
+        said = read_until(process, "worker.started")
+        process.send_signal(signal.SIGTERM)
+        output = said + end(process)[1]
+    assert output.count("PERDURE_EXECUTION__CONCURENCY") == 1
+    assert "(did you mean PERDURE_EXECUTION__CONCURRENCY?)" in output
+
+
 def test_a_worker_without_its_schema_exits_with_78(
     start: Start, empty_database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
