@@ -14,6 +14,7 @@ import typer
 
 from perdure.cli.given import Given
 from perdure.cli.opening import command_line, dsn_of
+from perdure.declare.builder import ServiceBuilder
 from perdure.errors import ConfigurationError
 from perdure.run import logs
 from perdure.run.events import Bus, SettingsOdd
@@ -143,8 +144,9 @@ def load_service(
     """
     application = application_of(application)
     module_name, colon, path = application.partition(":")
-    if not (module_name and colon and path):
-        raise ConfigurationError(f"-A {application!r}: write module:service, such as shop.jobs:app")
+    dotted = all(map(str.isidentifier, module_name.split(".")))
+    if not (colon and path and dotted) or module_name.endswith(".py"):
+        raise ConfigurationError(f"-A {application}: write {_module_of(module_name, path)}")
     folder = str(Path.cwd())
     if folder not in sys.path:
         sys.path.insert(0, folder)
@@ -176,12 +178,23 @@ def load_service(
             )
         found = getattr(found, part)
     if not isinstance(found, TaskService):
+        remedy = "end it with .build()" if isinstance(found, ServiceBuilder) else "name the service"
         raise ConfigurationError(
-            f"-A {application}: {path!r} is a {type(found).__name__}, not a TaskService: is "
-            ".build() missing?"
+            f"-A {application}: {path!r} is a {type(found).__name__}, not a TaskService: {remedy}"
         )
     found.override(command_line(given, values), given.config)
     return found
+
+
+def _module_of(module: str, path: str) -> str:
+    """What to write instead of a module that is none: where it is a file, its module."""
+    file = Path(module)
+    if file.suffix != ".py" and len(file.parts) < 2:  # noqa: PLR2004  (a folder and a name)
+        return "module:service, such as shop.jobs:app"
+    parts = file.with_suffix("").parts
+    dotted = ".".join(parts) if all(map(str.isidentifier, parts)) else file.stem
+    where = "" if len(parts) == 1 or "." in dotted else f", in the folder {file.parent}"
+    return f"its module instead of a file: {dotted}:{path or 'service'}{where}"
 
 
 def _queue(text: str) -> tuple[str, int | None]:
