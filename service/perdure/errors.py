@@ -20,7 +20,8 @@ class RegistrationError(ConfigurationError):
 
     def __init__(self, problems: list[str]) -> None:
         lines = "\n".join(f"  - {problem}" for problem in problems)
-        super().__init__(f"the service cannot be built, {len(problems)} problem(s):\n{lines}")
+        count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
+        super().__init__(f"the service cannot be built, {count}:\n{lines}")
         self.problems = problems
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from functools import partial
+from types import FunctionType
 from typing import Any, NamedTuple, get_type_hints
 
 from perdure.declare.definition import Handler, Mode
@@ -121,4 +122,6 @@ def _label(thing: object) -> str:
     while isinstance(thing, partial):
         thing = thing.func
     named = thing if hasattr(thing, "__qualname__") else type(thing)
+    if isinstance(named, FunctionType) and named.__name__ == "<lambda>":
+        return f"the lambda in {named.__module__}, line {named.__code__.co_firstlineno}"
     return f"{named.__module__}.{named.__qualname__}"

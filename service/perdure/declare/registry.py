@@ -168,8 +168,9 @@ def _add_names(
     for name, definition in owned:
         first = by_name.setdefault(name, definition)
         if first is not definition:
-            labels = f"{first.handler.label} and {definition.handler.label}"
-            problems.append(f"the name {name!r} is given to two tasks, handled by {labels}")
+            one, other = first.handler.label, definition.handler.label
+            handlers = f"both handled by {one}" if one == other else f"handled by {one} and {other}"
+            problems.append(f"the name {name!r} is given to two tasks, {handlers}: rename one")
     problems += [
         f"the alias {alias!r} of task {each.name!r} repeats another of its names"
         for each in dict.fromkeys(definitions)

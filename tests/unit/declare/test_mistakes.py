@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -206,6 +207,22 @@ def test_names_of_two_tasks_must_differ_aliases_included() -> None:
     assert len(found) == 2
     assert "'b' is given to two tasks" in found[0]
     assert "'x' is given to two tasks" in found[1]
+
+
+def test_the_handlers_of_a_name_that_is_given_twice_can_be_told_apart() -> None:
+    both = problems(
+        lambda task: task.named("a").handled_by(anything),
+        lambda task: task.named("a").handled_by(anything),
+    )
+    same = "the name 'a' is given to two tasks, both handled by "
+    assert both == [f"{same}{anything.__module__}.{anything.__qualname__}: rename one"]
+    first = second = lambda context: None
+    line = inspect.getsourcelines(first)[1]
+    (lambdas,) = problems(
+        lambda task: task.named("a").handled_by(first).with_metadata(dict[str, int]),
+        lambda task: task.named("a").handled_by(second).with_metadata(dict[str, int]),
+    )
+    assert lambdas == f"{same}the lambda in {__name__}, line {line}: rename one"
 
 
 def test_one_definition_added_twice_is_one_problem() -> None:
