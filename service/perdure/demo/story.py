@@ -48,6 +48,7 @@ def run(*, as_json: bool, file: Path | None) -> int:
         PerdureError: the server could not be started, or a step took too long.
     """
     console = Console(stderr=as_json, highlight=False)
+    console.soft_wrap = not console.is_terminal  # a pipe gets each sentence on one line
     began = time.monotonic()
     with EmbeddedServer() as server:
         dsn = server.dsn()
@@ -280,7 +281,8 @@ def show(console: Console, report: dict[str, Any], problems: list[str]) -> None:
     """The table at the end, and the verdict."""
     table = Table(title="What the database says", title_style="bold", show_header=False)
     for key, value in report.items():
-        table.add_row(key.replace("_", " "), str(value))
+        shown = {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)
+        table.add_row(key.replace("_", " "), shown)
     console.print(table)
     if problems:
         console.print("[bold red]Not true:[/] " + "; ".join(problems))
