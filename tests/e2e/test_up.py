@@ -43,8 +43,8 @@ def commands(tmp_path: Path) -> Iterator[Commands]:
 
 
 def dsn_of(up: Command) -> str:
-    """The DSN that is printed for people, once it is ready."""
-    until(lambda: "ready" in up.said or not up.alive)
+    """The DSN that is printed for people, once all that is done before the workers is done."""
+    until(lambda: "Ctrl-C ends it" in up.said or not up.alive)
     (dsn,) = re.findall(r"psql '(.*)'", up.said)
     return str(dsn)
 
@@ -54,6 +54,7 @@ def test_a_plain_insert_by_the_printed_dsn_is_run_and_its_result_is_read_back(
 ) -> None:
     up = commands.start("up", "-A", "jobs:service", cwd=folder)
     dsn = dsn_of(up)
+    assert "ready" not in up.said, "a worker that may not be there yet"
     with psycopg.connect(dsn, autocommit=True) as connection:
         insert = (
             "insert into perdure.tasks (name, metadata)"

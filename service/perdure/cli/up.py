@@ -48,7 +48,8 @@ def up(given: Given, application: str | None) -> int:
             return 0
         service.override(command_line(given), given.config)  # and look for the DSN again
         output.line(f"worker    {application}, {', '.join(sorted(service.registry.names()))}")
-        _say_ready(output)
+        # Each worker says in the log when it has registered: it is a process of its own.
+        _say_last(output, "starting")
         return supervise(service, application, Wanted(application).arguments(given))
 
 
@@ -105,8 +106,8 @@ def _alone() -> Iterator[None]:
         yield
 
 
-def _say_ready(output: Output) -> None:
-    output.line("ready; Ctrl-C ends it")
+def _say_last(output: Output, state: str) -> None:
+    output.line(f"{state}; Ctrl-C ends it")
     sys.stdout.flush()
 
 
@@ -116,5 +117,5 @@ async def _signalled(output: Output) -> None:
     asked = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, asked.set)
-    _say_ready(output)
+    _say_last(output, "ready")
     await asked.wait()
