@@ -179,3 +179,19 @@ async def test_a_checkpoint_given_up_in_an_outage_never_overwrites_a_later_one(
         await worker.ended(task)
     assert resumed == [3]
     database.check_drained()
+
+
+@pytest.mark.parametrize(("name", "fail"), [("finish", False), ("settle", True)])
+async def test_a_refused_ending_of_a_task_that_was_cancelled_meanwhile_is_cancelled(
+    database: Database, faults: Faults, name: str, fail: bool
+) -> None:
+    together = Together(fail=fail)
+    task = database.value("insert into perdure.tasks (name) values ('together') returning id")
+    async with running(database, together.service) as worker:
+        await worker.until(lambda: together.began == 1)
+        assert database.value("select perdure.cancel(%s::bigint)", (task,)) == "requested"
+        faults(name, refused())
+        together.go.set()
+        row = await worker.ended(task, timeout=5)
+    assert row["state"] == "cancelled"
+    database.check_drained()

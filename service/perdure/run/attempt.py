@@ -309,17 +309,17 @@ class Attempt(StoppableRun):
         )
         return Handed(settling, decide, self._refused, lambda done: report.settled(self, done))
 
-    def _refused(self, error: BaseException) -> Move:
+    def _refused(self, error: BaseException) -> Callable[[Sequence[Mail]], Move]:
         """The database refused the very value: the task ends with that as its error."""
         ending = Ending(
             attempt=self.attempt, outcome=Success(None), explicit=self.claimed.explicit,
             problem=f"the database cannot store what the run has left: {report.refusal(error)}",
         )  # fmt: skip
-        return self._decider(ending)(())
+        return self._decider(ending)
 
     def _refuse(self, error: BaseException) -> Handed:
-        move = self._refused(error)
-        return self._settling(move, lambda _: move)
+        decide = self._refused(error)
+        return self._settling(decide(()), decide)
 
     def abandon(self) -> None:
         """The last release: the task waits a second and runs elsewhere; nothing more is written."""

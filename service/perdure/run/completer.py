@@ -37,13 +37,13 @@ BUSY_SECONDS = 0.02
 class Handed(NamedTuple):
     """A move on its way: `decide` is asked again when there is mail that it did not know.
 
-    refused: the ending to write instead when the database refuses the value itself.
+    refused: what decides instead when the database refuses the value itself.
     settled: told what became of it: the move that was made, or None for a lost lease.
     """
 
     settling: Settling
     decide: Callable[[Sequence[Mail]], Move]
-    refused: Callable[[BaseException], Move]
+    refused: Callable[[BaseException], Callable[[Sequence[Mail]], Move]]
     settled: Callable[[Move | None], None]
     refusals: int = 0
 
@@ -341,9 +341,9 @@ def _place(item: Settling | Saving) -> tuple[int, int]:
 
 
 def _refusal(handed: Handed, error: Exception) -> Handed:
-    move = handed.refused(error)
-    settling = handed.settling._replace(move=move, progress=None)
-    return handed._replace(settling=settling, decide=lambda _: move, refusals=1)
+    decide = handed.refused(error)
+    settling = handed.settling._replace(move=decide(()), progress=None)
+    return handed._replace(settling=settling, decide=decide, refusals=1)
 
 
 def merged(old: Saving | None, new: Saving) -> Saving:
