@@ -25,14 +25,14 @@ def upgrade() -> None:
         admit apply_signal bad_words beat cancel cancel_where channel check_queue checkpoint
         complete cut deliver depth drop_range end_session enqueue enqueue_many enqueue_on_change
         entry_problem erase fault fence finish_run finish_unrun forget_mail forget_range hand_back
-        sees history hold_key joined keep_depth keep_ranges key_holder locate make_range matching
-        merge_patch misplaced note obey pause_queue place problem proceed proceed_waiting promote
-        queue_depth recover refuse register_types relane repair repeat resume_queue retire retry
-        retry_where save separate set_queue setting settle signal take_out take_upkeep unblock wake
+        hold_key joined keep_depth keep_ranges key_holder locate make_range matching merge_patch
+        misplaced note obey pause_queue place problem proceed proceed_waiting promote queue_depth
+        recover refuse register_types relane repair repeat resume_queue retire retry retry_where
+        save sees separate set_queue setting settle signal take_out take_upkeep unblock wake
         withdraw
         """,
     )
     run_files(1, "triggers", "admit")
     run_files(1, "views", "misplaced_tasks queue_states task_states unserved_tasks")
-    run_files(1, "functions", "task")
+    run_files(1, "functions", "history task")
     run_files(1, "data", "first_ranges")

@@ -19,7 +19,7 @@ begin
     end if;
     return query
     select count(*) filter (where a.answer = 'cancelled'), count(*) filter (where a.answer = 'requested')
-    from (select perdure.withdraw(i, 'requested') as answer from unnest(ids) as i) as a;
+    from (select perdure.cancel(i) as answer from unnest(ids) as i) as a;
     insert into perdure.audit (action, details) values ('cancel_where', jsonb_strip_nulls(jsonb_build_object(
         'name', cancel_where.name, 'state', cancel_where.state, 'tag', cancel_where.tag,
         'unique_key', cancel_where.unique_key, 'queue', cancel_where.queue)));

@@ -1,7 +1,9 @@
 -- Gives one checked signal to a task: changes it in place if it is suspended or still in the pass
--- that an earlier proceed began, else keeps it as mail. Answers as proceed does. accepted: it has
--- been kept as mail before, so nobody is there any more who could be told that it is refused.
-create function perdure.deliver(task bigint, signal jsonb, accepted boolean default false) returns text
+-- that an earlier proceed began, else keeps it as mail. Answers as proceed does. posted_at, posted_by: it
+-- has been kept as mail before, so nobody is there any more who could be told that it is refused.
+create function perdure.deliver(
+    task bigint, signal jsonb, posted_at timestamptz default null, posted_by text default session_user
+) returns text
     language plpgsql set search_path = pg_catalog, perdure, pg_temp as $$
 declare
     place text := perdure.locate(task);
@@ -14,26 +16,23 @@ begin
     elsif place = 'ended' then
         return 'ended';
     end if;
-    if not accepted and signal ? 'signal_key' and (
+    if posted_at is null and signal ? 'signal_key' and (
         exists (select from perdure.progress where task_id = task and signal_keys @> array[signal ->> 'signal_key'])
         or exists (select from perdure.mail where task_id = task and body ->> 'signal_key' = signal ->> 'signal_key')) then
         return 'repeated';
     end if;
     if (place = 'waiting' and now_waits in ('suspended', 'proceeded')
             or place = 'ready' and now_ready = 'proceeded') is not true then
-        if not accepted and (select count(*) from perdure.mail where task_id = task and kind = 'proceed') >= 100 then
+        if posted_at is null and (select count(*) from perdure.mail where task_id = task and kind = 'proceed') >= 100 then
             perform perdure.refuse('PD004|100 signals are kept for this task already|let it suspend and use them up first');
         end if;
-        insert into perdure.mail (task_id, kind, body) values (task, 'proceed', signal);
+        insert into perdure.mail (task_id, kind, body, posted_at, posted_by)
+        values (task, 'proceed', signal, coalesce(posted_at, clock_timestamp()), posted_by);
         perform pg_notify(perdure.channel() || '_mail', '');
         return 'kept';
     end if;
-    perform perdure.apply_signal(task, signal);
-    if not accepted and (select octet_length(execution_metadata::text) > perdure.setting('checkpoint_bytes')
-        from perdure.progress where task_id = task) then
-        perform perdure.refuse('PD002|the execution metadata would be larger than ' || perdure.setting('checkpoint_bytes')
-            || ' bytes|store it elsewhere, or raise limits.checkpoint_bytes');
-    end if;
+    insert into perdure.audit (actor, action, task_id, details)
+    values (posted_by, 'proceed', task, perdure.apply_signal(task, signal, posted_at));
     perform perdure.take_out(task, place);
     perform perdure.place(array[task], 'proceeded', due);
     return case when due > clock_timestamp() then 'scheduled' else 'proceeded' end;

@@ -2,7 +2,7 @@
 create function perdure.forget_mail(task bigint) returns void
     language plpgsql set search_path = pg_catalog, perdure, pg_temp as $$
 begin
-    with gone as (delete from perdure.mail where task_id = task returning id, kind, body, posted_at)
-    insert into perdure.audit (at, action, task_id, details)
-    select posted_at, 'signal_unused', task, body from gone where kind = 'proceed' order by id;
+    with gone as (delete from perdure.mail where task_id = task returning id, kind, body, posted_at, posted_by)
+    insert into perdure.audit (at, actor, action, task_id, details)
+    select posted_at, posted_by, 'signal_unused', task, body from gone where kind = 'proceed' order by id;
 end $$;

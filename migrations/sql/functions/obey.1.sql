@@ -16,7 +16,7 @@ begin
     delete from perdure.mail where id in (
         select m.id from perdure.mail as m where m.keep_until < (select clock_timestamp()) for update skip locked);
     for letter in
-        select m.id, m.task_id, m.wait_key, m.kind, m.body, m.posted_by from perdure.mail as m
+        select m.id, m.task_id, m.wait_key, m.kind, m.body, m.posted_at, m.posted_by from perdure.mail as m
         where m.task_id is null and exists (
                 select from perdure.waiting as w join perdure.tasks as t on t.id = w.task_id
                 where w.wait_key = m.wait_key and w.reason = 'suspended' and perdure.sees(t.enqueued_by, m.posted_by))
@@ -54,7 +54,7 @@ begin
                     case letter.kind when 'cancel' then 'requested' else 'replaced' end);
             elsif letter.kind = 'proceed' then
                 delete from perdure.mail where id = letter.id;
-                perform perdure.deliver(target, letter.body, accepted => true);
+                perform perdure.deliver(target, letter.body, letter.posted_at, letter.posted_by);
                 woken := woken || jsonb_build_object(coalesce(letter.wait_key, ''), target);
             else
                 continue;

@@ -46,6 +46,10 @@ begin
     select task.id, ended.attempt, case ended.state when 'failed' then 'failure' else 'cancellation' end,
         ended.kind, ended.started_at, ended.finished_at, ended.worker_id, ended.error
     where ended.started_at is not null;
+    -- An end that no run came to has no row there: the history has it from here, done by nobody.
+    insert into perdure.audit (at, actor, action, task_id, details)
+    select ended.finished_at, '', ended.state, task.id, jsonb_build_object('kind', ended.kind, 'error', ended.error)
+    where ended.started_at is null;
     insert into perdure.progress (task_id, attempt, reason) values (task.id, ended.attempt, 'requeued')
     on conflict (task_id) do update
         set attempt = greatest(progress.attempt, excluded.attempt), failures = 0, crashes = 0, started_at = null;

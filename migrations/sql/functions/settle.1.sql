@@ -45,7 +45,8 @@ begin
         to_timestamp((move ->> 'started_at')::double precision), worker, nullif(move -> 'run_error', 'null')
     where move ->> 'run' is not null;
     perform perdure.note(task, move);
-    perform perdure.apply_signal(task, m.body) from perdure.mail as m
+    insert into perdure.audit (actor, action, task_id, details)
+    select m.posted_by, 'proceed', task, perdure.apply_signal(task, m.body, m.posted_at) from perdure.mail as m
     where m.kind = 'proceed' and m.id in (select jsonb_array_elements(move -> 'obeyed')::bigint) order by m.id;
     delete from perdure.mail as m where m.id in (select jsonb_array_elements(move -> 'obeyed')::bigint);
 

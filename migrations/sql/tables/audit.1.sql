@@ -1,4 +1,5 @@
--- What operators and producers did to tasks and queues, and signals that came too late.
+-- What operators and producers did to tasks and queues, signals that came too late, and ends without a
+-- run that a retry has undone: those have an empty actor.
 create table perdure.audit (
     id bigserial primary key,
     at timestamptz not null default clock_timestamp(),

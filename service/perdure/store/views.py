@@ -79,7 +79,13 @@ class TaskSummary:
 
 @dataclass(frozen=True, slots=True)
 class HistoryEntry:
-    """One event in the life of a task; `event` is created, a kind of run, an action, an outcome."""
+    """One event in the life of a task, by whom if somebody did it, with what is known besides.
+
+    `event` is created, started, what became of a run (failure, suspension, interruption, crash,
+    cancellation), what was done to the task (cancel, proceed, retry, ...), signal_kept or
+    signal_unused, or the state that it ended in. `details` of a proceed say in `before` which
+    execution metadata it has replaced.
+    """
 
     at: datetime
     event: str

@@ -106,7 +106,9 @@ async def test_retry_and_repeat_say_what_they_did(
     assert (copied.state, copied.metadata, copied.tags) == ("pending", {"n": 1}, ["t"])
     assert copied.unique_key is None
     events = [entry.event for entry in await client.history(failed.id)]
-    assert events == ["created", "failure", "repeat", "retry", "failed"]
+    assert events == [
+        "created", "started", "failure", "repeat", "retry", "started", "failed"
+    ]  # fmt: skip
 
 
 async def test_erase_takes_the_payload_of_an_ended_task_only(client: TaskClient, end: End) -> None:

@@ -1,0 +1,140 @@
+"""What an operator reads of one task afterwards: every event, in the order of time, by whom."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from pydantic import BaseModel
+from tests.kit.databases import Database
+from tests.kit.running import Running, running
+
+from perdure.declare.context import TaskContext
+from perdure.service import TaskService
+from perdure.tasks.outcomes import Suspended
+
+
+class Payment(BaseModel):
+    """Execution metadata: what the shop is told while it waits."""
+
+    paid: bool = False
+    token: str | None = None
+
+
+Context = TaskContext[dict[str, Any], Payment]
+
+
+class Shop:
+    """A service whose task `pay` suspends in its first run, after `go` if it is to wait for it."""
+
+    def __init__(self) -> None:
+        self.started, self.go = asyncio.Event(), asyncio.Event()
+        builder = TaskService.builder()
+        builder.task("pay")(self.pay)
+        self.service: TaskService = builder.build()
+
+    async def pay(self, context: Context) -> Suspended | None:
+        self.started.set()
+        if context.metadata.get("waits"):
+            await self.go.wait()
+        if context.attempt == 1:
+            context.execution_metadata.token = "t"
+            return Suspended()
+        return None
+
+
+async def history(worker: Running, task_id: int) -> list[dict[str, Any]]:
+    """All events of a task; they must be in the order of time."""
+    rows = await worker.ask("select * from perdure.history(%s::bigint)", task_id)
+    assert [row["at"] for row in rows] == sorted(row["at"] for row in rows)
+    return rows
+
+
+def events(rows: list[dict[str, Any]]) -> list[tuple[str, int | None]]:
+    """What happened, and in which attempt."""
+    return [(row["event"], row["attempt"]) for row in rows]
+
+
+async def test_history_tells_each_run_and_what_let_the_task_go_on(database: Database) -> None:
+    shop = Shop()
+    async with running(database, shop.service) as worker:
+        task_id = await worker.enqueue("pay")
+        await worker.state(task_id, "suspended")
+        await worker.ask("""select perdure.proceed(%s, patch => '{"paid": true}')""", task_id)
+        await worker.ended(task_id)
+        rows = await history(worker, task_id)
+    assert events(rows) == [
+        ("created", None), ("started", 1), ("suspension", 1), ("proceed", None),
+        ("started", 2), ("completed", 2),
+    ]  # fmt: skip
+    proceeded = rows[3]
+    assert proceeded["actor"] == database.value("select session_user::text")
+    assert proceeded["details"] == {
+        "patch": {"paid": True}, "before": {"paid": False, "token": "t"}
+    }  # fmt: skip
+    database.check_drained()
+
+
+async def test_a_signal_is_in_the_history_from_when_it_came_to_when_it_was_used(
+    database: Database,
+) -> None:
+    shop = Shop()
+    async with running(database, shop.service) as worker:
+        task_id = await worker.enqueue("pay", '{"waits": true}')
+        await shop.started.wait()
+        await worker.ask("""select perdure.proceed(%s, patch => '{"paid": true}')""", task_id)
+        kept = (await history(worker, task_id))[-1]
+        assert (kept["event"], kept["details"]) == ("signal_kept", {"patch": {"paid": True}})
+        shop.go.set()
+        await worker.ended(task_id)
+        rows = await history(worker, task_id)
+    assert events(rows)[1:] == [
+        ("started", 1), ("suspension", 1), ("proceed", None), ("started", 2), ("completed", 2)
+    ]  # fmt: skip
+    used = rows[3]
+    assert used["actor"] == kept["actor"] == database.value("select session_user::text")
+    assert used["details"]["posted_at"] == kept["at"].isoformat()
+    assert used["details"]["before"] == {"paid": False, "token": "t"}
+    database.check_drained()
+
+
+async def test_a_cancel_is_asked_for_before_it_is_done(database: Database) -> None:
+    shop = Shop()
+    async with running(database, shop.service) as worker:
+        waits = await worker.enqueue("pay", delay="1 hour")
+        tagged = await worker.enqueue("pay", delay="1 hour", tags=["x"])
+        runs = await worker.enqueue("pay", '{"waits": true}')
+        await shop.started.wait()
+        await worker.ask("select perdure.cancel(i) from unnest(%s) as i", [waits, runs])
+        await worker.ask("select perdure.cancel_where(tag => 'x')")
+        shop.go.set()
+        await worker.ended(runs)
+        for task_id in (waits, tagged):
+            assert events(await history(worker, task_id)) == [
+                ("created", None), ("cancel", None), ("cancelled", 0)
+            ]  # fmt: skip
+        assert events(await history(worker, runs)) == [
+            ("created", None), ("started", 1), ("cancel", None), ("cancelled", 1)
+        ]  # fmt: skip
+    database.check_drained()
+
+
+async def test_an_end_without_a_run_stays_in_the_history_of_a_task_that_is_retried(
+    database: Database,
+) -> None:
+    shop = Shop()
+    async with running(database, shop.service) as worker:
+        task_id = await worker.enqueue("pay", execution_metadata='{"paid": "soon"}')
+        ended = await worker.ended(task_id)
+        assert (ended["state"], ended["reason"], ended["attempt"]) == ("failed", "invalid", 0)
+        await worker.ask("select perdure.retry(%s)", task_id)
+        await worker.ended(task_id)
+        rows = await history(worker, task_id)
+    assert events(rows) == [
+        ("created", None), ("failed", None), ("retry", None), ("failed", 0)
+    ]  # fmt: skip
+    first, last = rows[1], rows[3]
+    assert first["actor"] is None
+    assert first["details"]["error"]["message"] == ended["error"]["message"]
+    assert (first["details"]["kind"], last["details"]["kind"]) == ("invalid", "invalid")
+    database.check_drained()
