@@ -14,6 +14,7 @@ import select
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import NamedTuple
 from uuid import UUID
 
@@ -120,12 +121,13 @@ class BeatLoop:
         self._stopping = threading.Event()
         self._ready = threading.Event()
         self._failure: BaseException | None = None
-        self._reader, self._writer = os.pipe()
-        os.set_blocking(self._writer, False)
+        self._reader, self._writer = -1, -1
         self._thread = threading.Thread(target=self._run, name="perdure beat", daemon=True)
         self._good_since: float | None = None
         self._lost_since: float | None = None
+        self._told_all = False
         self._listens = False
+        self._turn_began: float | None = None
         self._due_at: float | None = None
         self._blocked_until = 0.0
         self._unlaned_after = -1
@@ -138,6 +140,8 @@ class BeatLoop:
 
     def start(self) -> None:
         """Register and begin; wait with `wait_ready`."""
+        self._reader, self._writer = os.pipe()
+        os.set_blocking(self._writer, False)
         self._thread.start()
 
     def wait_ready(self, timeout: float | None) -> None:
@@ -151,11 +155,20 @@ class BeatLoop:
             raise self._failure
 
     def beat_now(self) -> None:
-        """Have the next beat at once."""
-        try:
+        """Have the next beat at once; nothing, if it does not run."""
+        with suppress(OSError):  # the pipe is full, or there is none
             os.write(self._writer, b"b")
-        except (BlockingIOError, OSError):
+
+    def hang_up(self) -> None:
+        """End a turn that has lasted for a lease; from another thread.
+
+        A peer may take what is sent and never answer: no time-out of TCP is hurt then.
+        """
+        began, session = self._turn_began, self._session
+        if began is None or session is None:
             return
+        if time.monotonic() - began >= self._pace().lease_seconds:
+            session.hang_up()
 
     def stop(self) -> None:
         """End after the turn that is under way: the row is taken away, the connection closed."""
@@ -166,11 +179,14 @@ class BeatLoop:
 
     def _run(self) -> None:
         while not self._stopping.is_set():
+            self._turn_began = time.monotonic()
             delay = self._turn()
+            self._turn_began = None
             self.turned_at = time.monotonic()
             if not self._stopping.is_set():
                 self._sleep(delay)
         self._leave()
+        self._ready.set()
 
     def _turn(self) -> float:
         try:
@@ -186,7 +202,7 @@ class BeatLoop:
         if self._lost_since is not None:
             seconds = time.monotonic() - self._lost_since
             self._bus.emit(DatabaseBack(loop="beat", seconds=seconds))
-            self._lost_since = None
+            self._lost_since, self._told_all = None, False
         self._backoff.reset()
         self._ready.set()
         return delay
@@ -212,7 +228,8 @@ class BeatLoop:
         if self._lost_since is None:
             self._lost_since = time.monotonic()
             self._bus.emit(DatabaseLost(loop="beat", error=describe(error)))
-        elif self.worker_id:
+        elif self.worker_id and not self._told_all:
+            self._told_all = left <= 0
             self._bus.emit(BeatFailed(error=describe(error), seconds_left=max(0.0, left)))
         self._drop_session()
         self._good_since = None
@@ -366,5 +383,8 @@ class BeatLoop:
         except Exception as error:  # noqa: BLE001  (the row is left to recovery)
             self._bus.emit(BeatFailed(error=describe(error), seconds_left=0.0))
         self._drop_session()
-        os.close(self._reader)
-        os.close(self._writer)
+        reader, writer = self._reader, self._writer
+        # Its number may be another file's from now on.
+        self._reader, self._writer = -1, -1
+        os.close(reader)
+        os.close(writer)

@@ -15,7 +15,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import NamedTuple
 from uuid import UUID
 
-from perdure.run.events import Bus, TasksClaimed
+from perdure.run.events import Bus, LoopFailed, TasksClaimed
 from perdure.run.holdings import Holdings
 from perdure.run.loop import JITTER, Loop
 from perdure.settings import Settings
@@ -174,13 +174,17 @@ class Enqueuer:
         self._positions.reset()
 
     async def give_back_all(self) -> None:
-        """Hand back whatever has not started; retried by the caller's time bound."""
+        """Hand back whatever has not started; retried by the caller's time bound.
+
+        A fault that will not pass is told, and what is left stays held.
+        """
         while self.buffer:
             try:
                 await self._give_back(list(self.buffer))
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001  (a stop goes on, whatever happens)
                 if not is_transient(error):
-                    raise
+                    self._bus.emit(LoopFailed(loop=self.loop.name, error=error))
+                    return
             if self.buffer:
                 # Away, or locked by somebody for a moment.
                 await asyncio.sleep(0.05)

@@ -68,12 +68,16 @@ class WorkerStopping(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerStopped(Event):
-    """The worker has let go of everything; `abandoned` runs had not ended by then."""
+    """The worker ends; `abandoned` runs had not ended by then.
+
+    `held` tasks could not be given back: they run again when the worker's lease has ended.
+    """
 
     names: ClassVar[tuple[str, ...]] = ("worker.stopped",)
     worker_id: int
     seconds: float
     abandoned: int = 0
+    held: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -67,6 +67,11 @@ class Holdings:
         else:
             del self._leases[lease]
 
+    @property
+    def tasks(self) -> int:
+        """How many tasks are here."""
+        return self._leases.total()
+
     def leases(self) -> list[UUID]:
         """The leases that this process believes to hold."""
         return list(self._leases)

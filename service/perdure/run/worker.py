@@ -13,26 +13,26 @@ import random
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, Self, TypeVarTuple
+from typing import Any, NamedTuple, Self
 from uuid import UUID
 
 from perdure.declare.kind import NewTask
 from perdure.declare.registry import Registry
 from perdure.run.attempt import Attempt
-from perdure.run.beat import BeatLoop, Hooks, Pace
+from perdure.run.beat import BeatLoop, Pace
 from perdure.run.children import Children
 from perdure.run.completer import Completer
 from perdure.run.enqueuer import Demand, Enqueuer, Tuning
 from perdure.run.events import (
     Bus,
-    QueuePaused,
-    QueueResumed,
+    EndingsDropped,
     WorkerStarted,
     WorkerStopped,
     WorkerStopping,
 )
 from perdure.run.holdings import Holdings
 from perdure.run.loop import bounded
+from perdure.run.news import News
 from perdure.run.port import Tools
 from perdure.run.slots import Slots, Threads
 from perdure.run.watch import Watch
@@ -40,15 +40,17 @@ from perdure.settings import Settings
 from perdure.store.database import Database
 from perdure.store.inspect import require_durability
 from perdure.store.operations import Added, Operation
-from perdure.store.workers import Beat, Registration
+from perdure.store.workers import Registration
 from perdure.tasks.places import Claimed
-
-Ts = TypeVarTuple("Ts")
 
 STOP_MARGIN_SECONDS = 2.0
 """Of the shutdown's grace this much is kept for cancelling, saving and flushing."""
 LAST_RELEASE_SECONDS = 1.0
 """How long the last release may take: after it the process ends whatever the database says."""
+CLOSING_SECONDS_MIN = 0.25
+"""To say goodbye there is so long at least, whatever else has taken its time."""
+RECYCLE_SECONDS = 60.0
+"""What runs in a process that is to be replaced may end by itself for so long."""
 BURST_QUIET_SECONDS = 0.2
 """A burst ends when nothing was found for so long and nothing is due."""
 FIXED_CONNECTIONS = 3
@@ -108,10 +110,10 @@ class Worker:
         self._stopped = asyncio.Event()
         self._stop_reason: str | None = None
         self._stop_asked = asyncio.Event()
-        self._paused: Mapping[str, bool] = {}
-        self._lease_is_over = False
+        self._hurried = asyncio.Event()
+        self._starting: asyncio.Task[None] | None = None
+        self._begun = False
         self._stopping = False
-        self._counted: Mapping[tuple[str, str, str], tuple[int, float]] = {}
         self._wire()
 
     def _wire(self) -> None:
@@ -134,6 +136,7 @@ class Worker:
             queue_of=self._enqueuer.queue_of, operation_of=self._operation_of,
             application=self.options.application, cancelled=set(),
         )  # fmt: skip
+        self._news = News(self._tools, self._enqueuer)
         self._watch = Watch(
             self._holdings, bus=self._bus, stop=self.ask_to_stop,
             is_done=self._is_done if self.options.burst else None,
@@ -143,6 +146,13 @@ class Worker:
         )  # fmt: skip
         self._slots = Slots(
             take=self._enqueuer.take, filled=self._enqueuer.filled, run=self._run, took=self._took
+        )  # fmt: skip
+        self._beat = BeatLoop(
+            self._database, self._registration, self._registry.described(),
+            channel=self._database.channel,
+            hooks=self._news.hooks(held=self._held, reborn=self._reborn),
+            pace=lambda: Pace.of(self.settings), bus=self._bus,
+            rng=random.Random(self._rng.random()),  # noqa: S311  (jitter, no secret)
         )  # fmt: skip
 
     async def __aenter__(self) -> Self:
@@ -168,36 +178,46 @@ class Worker:
         return FIXED_CONNECTIONS + self.settings.persistence.pool_max_size
 
     async def start(self) -> None:
-        """Register, listen, and begin to claim.
+        """Register, listen, and begin to claim; asked to stop meanwhile, it begins nothing.
 
         Raises:
             PerdureError: the schema is missing or of another version, or the login may not work.
         """
+        self._news.loop = asyncio.get_running_loop()
+        self._starting = starting = asyncio.create_task(self._begin(), name="perdure start")
+        asked = asyncio.create_task(self._stop_asked.wait())
+        try:
+            await asyncio.wait([starting, asked], return_when=asyncio.FIRST_COMPLETED)
+            if starting.done():
+                starting.result()
+        finally:
+            asked.cancel()
+            if not starting.done():
+                # What hangs ends by itself later, and must not be waited for.
+                starting.add_done_callback(lambda task: task.cancelled() or task.exception())
+                starting.cancel()
+                await asyncio.wait([starting], timeout=LAST_RELEASE_SECONDS)
+                self.clean = starting.done()
+
+    async def _begin(self) -> None:
         await self._database.check_version()
         durability = await require_durability(
             self._database,
             unsafe_allowed=self.settings.persistence.allow_unsafe_durability,
         )
-        self._loop = asyncio.get_running_loop()
-        self._beat = BeatLoop(
-            self._database, self._registration, self._registry.described(),
-            channel=self._database.channel,
-            hooks=Hooks(
-                holdings=self._held, heard=self._on_loop(self._heard), counts=self._counts,
-                woken=self._on_loop(self._enqueuer.loop.wake),
-                listening=self._on_loop(self._listening),
-                reborn=self._on_loop(self._reborn),
-            ),
-            pace=lambda: Pace.of(self.settings), bus=self._bus,
-            rng=random.Random(self._rng.random()),  # noqa: S311  (jitter, no secret)
-        )  # fmt: skip
         self._beat.start()
-        await asyncio.to_thread(self._beat.wait_ready, None)
+        try:
+            await asyncio.to_thread(self._beat.wait_ready, None)
+        except BaseException:
+            # Nobody else knows of the thread, which would beat for a worker that never runs.
+            await asyncio.to_thread(self._beat.stop)
+            raise
         self.id = self._beat.worker_id
         self._completer.loop.start()
         self._enqueuer.loop.start()
         self._slots.resize(self.settings.execution.concurrency)
         self._watching = asyncio.create_task(self._watch.run(), name="perdure watch")
+        self._begun = True
         self._bus.emit(
             WorkerStarted(
                 worker_id=self.id, pid=os.getpid(),
@@ -207,9 +227,14 @@ class Worker:
         )  # fmt: skip
 
     def ask_to_stop(self, reason: str = "shutdown") -> None:
-        """Say that the worker should stop; `stopped()` returns then. Safe in a signal handler."""
+        """Say that the worker should stop; `stopped()` returns then. Safe in a signal handler.
+
+        For `recycle` what runs may end by itself, until a `shutdown` is asked for, too.
+        """
         self._stop_reason = self._stop_reason or reason
         self._stop_asked.set()
+        if reason == "shutdown":
+            self._hurried.set()
 
     def beat_now(self) -> None:
         """Have the next beat at once: it hears of mail, of what is due, of what is paused."""
@@ -222,6 +247,8 @@ class Worker:
     def reload(self, settings: Settings) -> None:
         """Take new settings: they hold from each loop's next turn on."""
         self.settings = settings
+        if not self._begun or self._stopping:
+            return
         self._slots.resize(settings.execution.concurrency)
         self._enqueuer.loop.wake()
         self._beat.beat_now()
@@ -236,33 +263,64 @@ class Worker:
             await self._stopped.wait()
             return self.abandoned
         self._stopping = True
-        self.ask_to_stop(reason)
+        self._stop_reason = self._stop_reason or reason
+        self._stop_asked.set()
+        try:
+            if self._starting is not None and not self._starting.done():
+                await asyncio.wait([self._starting], timeout=LAST_RELEASE_SECONDS)
+            if self._begun:
+                await self._stop(self._stop_reason)
+        finally:
+            self._stopped.set()
+        return self.abandoned
+
+    async def _stop(self, reason: str) -> None:
+        self._bus.emit(WorkerStopping(worker_id=self.id, reason=reason))
+        self._enqueuer.closed = True
+        if reason == "recycle":
+            await self._wait_for_runs()
         began = time.monotonic()
         grace = self.settings.execution.shutdown_grace.total_seconds()
-        self._bus.emit(WorkerStopping(worker_id=self.id, reason=self._stop_reason or reason))
-        self._enqueuer.closed = True
         for run in list(self._holdings.running.values()):
             run.ask("shutdown", grace=min(run.stop_grace, max(0.0, grace - STOP_MARGIN_SECONDS)))
         async with bounded(grace):
-            await self._enqueuer.loop.stop()
-            await self._enqueuer.give_back_all()
+            await self._return_unstarted()
             await self._slots.idle()
             await self._completer.drained()
         await self.abandon()
-        await self._children.close()
         self._watching.cancel()
-        self._count()
+        self._news.count()
         self.clean = False
-        async with bounded(max(LAST_RELEASE_SECONDS, began + grace - time.monotonic())):
+        left = began + grace + LAST_RELEASE_SECONDS - time.monotonic()
+        async with bounded(max(CLOSING_SECONDS_MIN, left)):
+            await self._children.close()
             await asyncio.to_thread(self._beat.stop)
             await self._enqueuer.close()
             await self._completer.close()
             self.clean = True
         self._threads.close()
-        seconds = time.monotonic() - began
-        self._bus.emit(WorkerStopped(worker_id=self.id, seconds=seconds, abandoned=self.abandoned))
-        self._stopped.set()
-        return self.abandoned
+        if self._completer.backlog:
+            self._bus.emit(EndingsDropped(count=self._completer.backlog))
+        self._bus.emit(
+            WorkerStopped(
+                worker_id=self.id, seconds=time.monotonic() - began, abandoned=self.abandoned,
+                held=self._holdings.tasks,
+            )
+        )  # fmt: skip
+
+    async def _wait_for_runs(self) -> None:
+        """A process that is only to be replaced is in no hurry, unless it is to stop meanwhile."""
+        hurried = asyncio.create_task(self._hurried.wait())
+        idle = asyncio.create_task(self._slots.idle())
+        async with bounded(RECYCLE_SECONDS):
+            await self._return_unstarted()
+            await asyncio.wait([hurried, idle], return_when=asyncio.FIRST_COMPLETED)
+        hurried.cancel()
+        idle.cancel()
+
+    async def _return_unstarted(self) -> None:
+        await self._enqueuer.loop.stop()
+        await self._enqueuer.give_back_all()
 
     async def abandon(self) -> None:
         """The last release: what still runs waits for a second and then runs elsewhere.
@@ -300,7 +358,7 @@ class Worker:
             busy=self._slots.busy,
             backlog=self._completer.backlog,
             rate=self._slots.rate(),
-            open=self._stop_reason is None and not self._lease_is_over,
+            open=self._stop_reason is None and not self._news.lease_is_over,
         )
 
     def _registration(self) -> Registration:
@@ -316,77 +374,12 @@ class Worker:
         """For the beat's thread: copying a dict or a list is one step of the interpreter."""
         return list(self._holdings.running), self._holdings.leases(), self.problem
 
-    def _counts(self) -> Mapping[tuple[str, str, str], tuple[int, float]]:
-        """What has ended since the last call, as the event loop has put it ready; beat's thread."""
-        ready, self._counted = self._counted, {}
-        return ready
-
-    def _count(self) -> None:
-        """Put ready what has ended, unless the last is still there."""
-        if not self._counted:
-            self._counted = self._completer.take_counts()
-
-    def _on_loop(self, function: Callable[[*Ts], object]) -> Callable[[*Ts], None]:
-        """A callback for the beat's thread that runs `function` on the event loop."""
-
-        def call(*arguments: *Ts) -> None:
-            if not self._loop.is_closed():
-                self._loop.call_soon_threadsafe(function, *arguments)
-
-        return call
-
-    def _heard(self, beat: Beat, at: float) -> None:
-        """What a beat has said."""
-        self.id = self._beat.worker_id
-        gone = set(beat.lost)
-        self._enqueuer.drop(gone)
-        if self._lease_is_over:
-            self._lease_is_over = False
-            self._enqueuer.hold(held=False)
-        self._holdings.clock_offset = beat.at - at
-        self._count()
-        self._enqueuer.lanes_changed(beat.lanes)
-        if beat.paused != self._paused:
-            self._pause(beat.paused)
-        for letter in beat.letters:
-            run = self._holdings.running.get(letter.task_id)
-            if run is not None:
-                run.ask("cancelled" if letter.kind == "cancel" else "replaced")
-        told = {letter.task_id for letter in beat.letters}
-        self._tools.cancelled.clear()
-        self._tools.cancelled.update(t.task_id for t in self._enqueuer.buffer if t.task_id in told)
-        for run in list(self._holdings.running.values()) if gone else ():
-            if run.claimed.lease in gone and run.claimed.lease == run.lease:
-                run.ask("lease_lost")
-
-    def _pause(self, paused: Mapping[str, bool]) -> None:
-        for name in paused.keys() - self._paused.keys():
-            self._bus.emit(QueuePaused(queue=name))
-        for name in self._paused.keys() - paused.keys():
-            self._bus.emit(QueueResumed(queue=name))
-        self._paused = paused
-        self._enqueuer.pause(paused)
-        for run in list(self._holdings.running.values()):
-            if paused.get("*") or paused.get(self._enqueuer.queue_of(run.claimed.lane)):
-                run.ask("paused")
-
-    def _listening(self, listening: bool) -> None:
-        self._enqueuer.listening = listening
-        self._enqueuer.loop.wake()
+    def _reborn(self, worker_id: int) -> None:
+        self.id = worker_id
 
     def _lease_over(self) -> None:
-        """No beat has come through for a whole lease: others may have the tasks by now."""
-        self._lease_is_over = True
-        self._enqueuer.hold(held=True)
-        for run in list(self._holdings.running.values()):
-            run.ask("lease_lost")
-
-    def _reborn(self, worker_id: int) -> None:
-        """This worker had been declared dead and has a new id: all it held is gone."""
-        self.id = worker_id
-        self._enqueuer.drop_all()
-        for run in list(self._holdings.running.values()):
-            run.ask("lease_lost")
+        self._news.lease_over()
+        self._beat.hang_up()
 
     def _is_done(self) -> bool:
         """Nothing here, nothing found by the last sweep, nothing due before the next beat."""

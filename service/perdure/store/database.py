@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import os
+import socket
 import threading
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any, LiteralString, TypeAlias, cast
@@ -116,6 +118,11 @@ class SyncSession:
     def notifications(self) -> set[str]:
         """The channels on which something has come; does not wait."""
         return {notify.channel for notify in self.connection.notifies(timeout=0)}
+
+    def hang_up(self) -> None:
+        """Shut the socket down, from another thread: a statement that waits there fails."""
+        with suppress(OSError, psycopg.Error), socket.socket(fileno=os.dup(self.fileno())) as ours:
+            ours.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
         """Close the connection."""
