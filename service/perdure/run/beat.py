@@ -252,7 +252,8 @@ class BeatLoop:
             self._hooks.reborn(self.worker_id)
             return 0.0
         self.good_until = sent + pace.lease_seconds
-        self._hooks.heard(heard, (sent + time.monotonic()) / 2)
+        # Not the middle of the round trip: a run may be dated late, but never before its claim.
+        self._hooks.heard(heard, sent)
         self._listen(session, wanted=pace.wakeups)
         if self._good_since is None:
             self._good_since = sent

@@ -62,7 +62,7 @@ class News:
         return call
 
     def heard(self, beat: Beat, at: float) -> None:
-        """What a beat has said; `at` is the moment by the monotonic clock."""
+        """What a beat has said; `at` is when it was sent, by the monotonic clock."""
         gone = set(beat.lost)
         self._enqueuer.drop(gone)
         if self.lease_is_over:
