@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import signal
 import sys
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 EXIT_OK = 0
 EXIT_SECOND_SIGNAL = 1
+OBJECTS_BETWEEN_COLLECTIONS = 5_000
 
 
 class TaskService:
@@ -151,6 +153,7 @@ class TaskService:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, signals.stop)
         loop.add_signal_handler(signal.SIGHUP, self._reload, worker, bus)
+        _collect_less()
         await worker.start()
         await worker.stopped()
         await worker.stop()
@@ -210,6 +213,18 @@ class _Signals:
     async def _end_now(self) -> None:
         await self._worker.abandon()
         _leave(EXIT_SECOND_SIGNAL)
+
+
+def _collect_less() -> None:
+    """Spare the garbage collector of this process what it can only look at in vain.
+
+    What was imported stays for good. Thousands of tasks are on their way at once, all of them freed
+    by their last reference: looking for cycles among them every 700 objects took a third of the
+    time of a drain.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(OBJECTS_BETWEEN_COLLECTIONS, *gc.get_threshold()[1:])
 
 
 def _fastest_loop() -> Any:

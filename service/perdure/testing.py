@@ -8,7 +8,6 @@ from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
 from typing import Any, TypedDict, cast
-from uuid import UUID
 
 from typing_extensions import Unpack
 
@@ -95,7 +94,7 @@ class Rehearsal:
         self._completed: str | None = None
         payload = self.definition.execution_metadata
         self._claimed = Claimed(
-            lease=UUID(int=0),
+            lease="",
             task_id=1,
             name=self.definition.name,
             metadata=_json(self.definition.metadata, metadata),

@@ -24,7 +24,7 @@ def fleet(database: Database, tmp_path: Path) -> Iterator[Fleet]:
 def test_runs_of_ten_leases_and_a_blocked_loop_keep_their_leases(fleet: Fleet) -> None:
     database = fleet.database
     holder = fleet.start(**OPTIONS)
-    long = enqueue(database, "sleeper", 2, n=int(10 * LEASE * 1000))
+    long = enqueue(database, "sleeper", 2, n=int(10.1 * LEASE * 1000))
     until(lambda: len(fleet.ledger.records("start")) == 2)
     # One that does nothing but look for workers that are dead.
     fleet.start(**OPTIONS, execution__concurrency="1")

@@ -43,7 +43,7 @@ class Scene:
         self, database: Database, *, tasks: int = 1, alive: bool = True, claimed: bool = True
     ) -> None:
         self.database = database
-        self.lease, self.own = uuid4(), uuid4()
+        self.lease, self.own = str(uuid4()), str(uuid4())
         self.ids: list[int] = []
         self._tasks, self._alive, self._claimed = tasks, alive, claimed
         database.execute("create table business (task_id bigint)")

@@ -167,7 +167,7 @@ async def test_what_a_claim_under_way_brings_of_a_paused_queue_is_not_started(
     gated = Gated()
     async with running(database, gated.service) as run:
         enqueuer = run.worker._enqueuer
-        brought = Claimed(uuid4(), 1, "import", "{}")
+        brought = Claimed(str(uuid4()), 1, "import", "{}")
         queue = enqueuer.queue_of(brought.lane)
         # Nothing is awaited in between: no slot, and no turn of the enqueuer, comes in.
         for paused in ({queue: False}, {"*": False}):

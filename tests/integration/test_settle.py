@@ -6,7 +6,7 @@ import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 import psycopg
 import pytest
@@ -17,7 +17,7 @@ from perdure.store import database as store
 from perdure.store import queue
 from perdure.store.database import Session
 from perdure.store.queue import Settled, Settling
-from perdure.tasks.places import Ended, Move, Ready, Saved, Waiting
+from perdure.tasks.places import Ended, LeaseId, Move, Ready, Saved, Waiting
 
 WORKER, OTHER = 11, 12
 ERROR = '{"kind": "exhausted", "message": "no"}'
@@ -52,9 +52,9 @@ class Held:
     database: Database
     session: Session
 
-    def hold(self, count: int = 1) -> tuple[UUID, list[int]]:
+    def hold(self, count: int = 1) -> tuple[LeaseId, list[int]]:
         """New tasks under one lease of WORKER."""
-        lease = uuid4()
+        lease = str(uuid4())
         tasks = [
             self.database.value("select task_id from perdure.enqueue('work')") for _ in range(count)
         ]
@@ -65,7 +65,7 @@ class Held:
         )
         return lease, tasks
 
-    async def settle(self, lease: UUID, task: int, move: Move, **more: Any) -> Settled:
+    async def settle(self, lease: LeaseId, task: int, move: Move, **more: Any) -> Settled:
         """Settle one move."""
         started_at = None if move.attempt is None else 1_700_000_000.0
         settling = Settling(lease, task, started_at, move, **more)
@@ -132,7 +132,7 @@ async def test_moves_of_one_document_have_answers_of_their_own_in_its_order(held
             [
                 Settling(one, second, 1.0, COMPLETED),
                 Settling(other, third, 1.0, COMPLETED),
-                Settling(uuid4(), first, 1.0, COMPLETED),
+                Settling(str(uuid4()), first, 1.0, COMPLETED),
                 Settling(one, first, 1.0, RETRIED),
             ],
         )
@@ -171,7 +171,7 @@ async def test_a_lost_lease_writes_nothing(held: Held, why: str) -> None:
     execute = held.database.execute
     match why:
         case "never there":
-            lease = uuid4()
+            lease = str(uuid4())
         case "taken away":
             execute("delete from perdure.leases")
             execute("select perdure.place(array[%s, %s]::bigint[], 'crash')", (task, task + 1))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from itertools import product
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 from tests.kit.databases import Database
 from tests.property.places import Model, Task
@@ -14,7 +14,7 @@ from perdure.store.database import statements
 from perdure.store.queue import Saving, Settling, array_literal, move_document, saving_document
 from perdure.tasks.decide import Ending, decide_end
 from perdure.tasks.outcomes import Cancelled, Failure, Outcome, Retry, Success
-from perdure.tasks.places import Claimed, Mail, Move, Saved
+from perdure.tasks.places import Claimed, LeaseId, Mail, Move, Saved
 from perdure.tasks.policies import RetryDefaults, RetryPolicy
 
 TABLES = ("tasks", "outcomes", "ready", "leases", "waiting", "progress", "attempts", "mail",
@@ -125,7 +125,7 @@ class Calls:
 
     def claim(self, worker: int, at_most: int) -> None:
         """All lanes and priorities in order."""
-        lease = uuid4()
+        lease = str(uuid4())
         picks = list(product(PRIORITIES, NAMES))
         expected = self.model.picked(NAMES, PRIORITIES, at_most)
         rows = self.ask(
@@ -224,7 +224,7 @@ class Calls:
             del self.runs[id_]
             self.model.put(self.model.tasks[id_], None)
 
-    def _hand_back(self, leases: set[UUID], ids: list[int]) -> list[int]:
+    def _hand_back(self, leases: set[LeaseId], ids: list[int]) -> list[int]:
         ((back,),) = self.ask("hand_back", leases=array_literal(leases), tasks=array_literal(ids))
         return sorted(back)
 

@@ -19,7 +19,7 @@ counts = st.integers(0, 40)
 limits = st.none() | st.integers(-1, 20)
 claims = st.builds(
     Claimed,
-    lease=st.just(UUID(int=1)),
+    lease=st.just(str(UUID(int=1))),
     task_id=st.just(7),
     name=st.just("catalogue.import"),
     metadata=st.just("{}"),

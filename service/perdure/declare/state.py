@@ -188,6 +188,11 @@ class RunState(Generic[M, X]):
             self._memory = Memory(self._definition, self._claimed)
         return self._memory
 
+    @property
+    def untouched(self) -> bool:
+        """Whether the handler has used none of it: then nothing but a result is left behind."""
+        return self._memory is None and self._completed is None
+
     def left_behind(self) -> LeftBehind:
         """What the run has left behind; for the runtime, once the handler has ended.
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -18,11 +18,11 @@ from perdure.declare.sync_context import SyncTaskContext
 from perdure.errors import InvalidPayload, NewerCheckpoint, TaskStopped, UnencodableValue
 from perdure.run import report
 from perdure.run.child_run import ChildRun
-from perdure.run.completer import Ended, Handed
+from perdure.run.completer import Handed
 from perdure.run.events import LoopFailed, TaskStarted, run_fields
 from perdure.run.port import ThreadPort, Tools
 from perdure.run.stopping import StoppableRun
-from perdure.store.queue import Done, Saving, Settling
+from perdure.store.queue import Saving, Settling
 from perdure.tasks.checkpoints import load_execution_metadata
 from perdure.tasks.decide import Ending, Run, decide_end, decide_start
 from perdure.tasks.outcomes import Cancelled, Failure, Outcome, Retry, Success, Suspended
@@ -31,18 +31,24 @@ from perdure.tasks.places import Claimed, Mail, Move, Ready, Waiting
 OUTCOMES = (Success, Failure, Retry, Suspended, Cancelled)
 ABANDONED_SECONDS = 1.0
 """A run that is given up at the end of the grace waits this long, so that its process is gone."""
+HERE = Run(isolated=False, write_start=False)
+APART = Run(isolated=True, write_start=False)
 HELD_MAIL = Mail(id=0, kind="cancel")
 
 
 class Attempt(StoppableRun):
     """One run of one task."""
 
-    __slots__ = ("_abandoned", "_handed")
+    __slots__ = ("_abandoned", "_handed", "ended", "result")
 
-    def __init__(self, claimed: Claimed, tools: Tools) -> None:
-        super().__init__(claimed, tools)
+    def __init__(self, claimed: Claimed, tools: Tools, slot: asyncio.Task[Any]) -> None:
+        super().__init__(claimed, tools, slot)
         self._abandoned = False
         self._handed = False
+        self.result = "null"
+        """JSON text of what a plain success has returned."""
+        self.ended = 0.0
+        """When the handler of a plain success had returned, by the monotonic clock."""
 
     async def run(self) -> None:
         """Decide whether to begin, run the handler, hand in the ending.
@@ -50,7 +56,25 @@ class Attempt(StoppableRun):
         A fault of ours on the way is told, and ends the run as a failure: no task is left behind.
         """
         try:
-            await self._run()
+            metadata, invalid = self._read()
+            decision = self._begin(invalid)
+            if isinstance(decision, Move):
+                self._hand_in(decision, self._start_again(invalid), None)
+                return
+            self.started = time.monotonic()
+            running, task_id = self.tools.holdings.running, self.task_id
+            running[task_id] = self
+            try:
+                if decision.write_start and not await self._save_start():
+                    self.tools.holdings.gave(self.lease)
+                    report.lost(self)
+                    return
+                ending = await self._work(metadata, isolated=decision.isolated)
+            finally:
+                self._cancel_timers()
+                running.pop(task_id, None)
+            if not self._abandoned:
+                self._end(ending)
         except Exception as error:  # noqa: BLE001  (a slot that dies would keep its task for ever)
             self.tools.bus.emit(LoopFailed(loop="slot", error=error))
             if not self._handed:
@@ -58,44 +82,25 @@ class Attempt(StoppableRun):
                     Ending(attempt=self.attempt, exception=error, explicit=self.claimed.explicit)
                 )
 
-    async def _run(self) -> None:
-        claimed = self.claimed
-        metadata, invalid = None, None
+    def _read(self) -> tuple[Any, str | None]:
+        """The metadata, and why it or the checkpoint cannot be read."""
         try:
-            metadata = self.definition.metadata.load(claimed.metadata)
-            if claimed.execution_metadata is not None:
+            metadata = self.definition.metadata.load(self.claimed.metadata)
+            if self.claimed.execution_metadata is not None:
                 self._check_checkpoint()
         except (InvalidPayload, NewerCheckpoint) as error:
-            invalid = str(error)
-        decision = self._begin(invalid)
-        if isinstance(decision, Move):
-            self._hand_in(decision, self._start_again(invalid), None)
-            return
-        self.started = time.monotonic()
-        running = self.tools.holdings.running
-        running[claimed.task_id] = self
-        try:
-            if decision.write_start and not await self._save_start():
-                self.tools.holdings.gave(self.lease)
-                report.lost(self)
-                return
-            ending = await self._work(metadata, isolated=decision.isolated)
-        finally:
-            self._cancel_timers()
-            running.pop(claimed.task_id, None)
-        if not self._abandoned:
-            self._end(ending)
+            return None, str(error)
+        return metadata, None
 
     def _begin(self, invalid: str | None) -> Run | Move:
         """Run it, or what becomes of it instead; the plain case costs a few comparisons."""
         claimed, tools = self.claimed, self.tools
-        plain = (
-            invalid is None
-            and not claimed.recovered and not claimed.crashes
-            and not claimed.suspect and not claimed.cancelled
-        )  # fmt: skip
-        if plain and claimed.version <= self.definition.version and not tools.cancelled:
-            return Run(isolated=self.definition.handler.isolated, write_start=False)
+        if not (
+            invalid is not None
+            or claimed.recovered or claimed.crashes or claimed.suspect or claimed.cancelled
+            or claimed.version > self.definition.version or tools.cancelled
+        ):  # fmt: skip
+            return APART if self.definition.handler.isolated else HERE
         cancelled = claimed.cancelled or claimed.task_id in tools.cancelled
         mail: Sequence[Mail] = (HELD_MAIL,) if cancelled else ()
         tools.cancelled.discard(claimed.task_id)
@@ -138,11 +143,12 @@ class Attempt(StoppableRun):
 
     async def _save_start(self) -> bool:
         """Write that the run has begun, before it does: a crash from now on is known."""
-        saving = Saving(self.lease, self.claimed.task_id, self.attempt, self.started_at)
+        saving = Saving(self.lease, self.task_id, self.attempt, self.started_at)
         return await self.tools.completer.save(saving)
 
-    async def _work(self, metadata: Any, *, isolated: bool) -> Ending | None:
-        """Call the handler; its ending, or None where nothing is left to hand in."""
+    async def _work(self, metadata: Any, *, isolated: bool) -> Ending | str | None:
+        """Call the handler; its ending, as text where it is nothing but a result, or None where
+        nothing is left to hand in."""
         tools, claimed, definition = self.tools, self.claimed, self.definition
         if self.reason is not None:
             # Asked to stop while its start was being written.
@@ -155,10 +161,23 @@ class Attempt(StoppableRun):
         if isolated:
             return await self._in_child()
         self._set_timers()
-        if definition.handler.mode == "async":
-            self.context = TaskContext(definition, claimed, metadata, self)
-            return await self._guard(lambda: definition.handler.make()(self.context))
-        return await self._in_thread(metadata)
+        handler = definition.handler
+        self._working = True
+        try:
+            if handler.mode == "async":
+                self.context = TaskContext(definition, claimed, metadata, self)
+                value = await handler.make()(self.context)
+            else:
+                port = ThreadPort(self, asyncio.get_running_loop())
+                self.context = SyncTaskContext(definition, claimed, metadata, port)
+                value = await tools.threads.run(lambda: handler.make()(self.context))
+        except BaseException as error:  # noqa: BLE001  (whatever a handler raises is its ending)
+            return self._raised(report.handlers_own(error))
+        finally:
+            self._working = False
+            while self.slot.cancelling():
+                self.slot.uncancel()
+        return self._returned(value)
 
     async def _in_child(self) -> Ending | None:
         self._child = ChildRun(self, self._set_timers)
@@ -167,39 +186,6 @@ class Attempt(StoppableRun):
             self._completed()
             return None
         return replace(ending, stop_reason=self.reason, hard_timeout=self._hard)
-
-    async def _in_thread(self, metadata: Any) -> Ending | None:
-        context = SyncTaskContext(
-            self.definition, self.claimed, metadata, ThreadPort(self, asyncio.get_running_loop())
-        )
-        self.context = context
-
-        def call() -> Any:
-            return self.definition.handler.make()(context)
-
-        return await self._guard(lambda: self.tools.threads.run(call))
-
-    async def _guard(self, call: Callable[[], Awaitable[Any]]) -> Ending | None:
-        """Run the code and sort what came out of it: the one `match` over a handler's end.
-
-        None: a plain success has been handed in already.
-        """
-        self._task = asyncio.current_task()
-        self._working = True
-        exception: BaseException | None = None
-        value: Any = None
-        try:
-            value = await call()
-        except BaseException as error:  # noqa: BLE001  (whatever a handler raises is its ending)
-            exception = report.handlers_own(error)
-        finally:
-            self._working = False
-            if self._task is not None:
-                while self._task.cancelling():
-                    self._task.uncancel()
-        if exception is not None:
-            return self._raised(exception)
-        return self._returned(value if isinstance(value, OUTCOMES) else Success(value))
 
     def _raised(self, error: BaseException) -> Ending | None:
         """What an exception means; nothing, if a transaction has completed the task before."""
@@ -223,8 +209,14 @@ class Attempt(StoppableRun):
             explicit=left.explicit,
         )
 
-    def _returned(self, outcome: Outcome[Any, Any]) -> Ending | None:
-        """Encode what the handler returned; the ending, or None if a transaction has ended it."""
+    def _returned(self, value: Any) -> Ending | str | None:
+        """Encode what the handler returned; as text alone if nothing else is to be written."""
+        most = self.tools.settings().limits.result_bytes
+        if self.context.untouched and not isinstance(value, OUTCOMES):
+            text, problem = report.result_text(self.definition, value, most)
+            if text is not None:
+                return text
+        outcome: Outcome[Any, Any] = value if isinstance(value, OUTCOMES) else Success(value)
         try:
             left: LeftBehind = self.context.left_behind()
         except (UnencodableValue, InvalidPayload) as error:
@@ -234,9 +226,9 @@ class Attempt(StoppableRun):
             if left.completed.certain:
                 self._completed()
                 return None
-        result, typed, problem = report.encoded(
-            self.definition, outcome, self.tools.settings().limits.result_bytes
-        )
+        result, typed, problem = report.encoded(self.definition, outcome, most)
+        if result is not None and left.saved is None and problem is None:
+            return result
         return Ending(
             attempt=self.attempt,
             outcome=outcome,
@@ -254,27 +246,23 @@ class Attempt(StoppableRun):
         self.tools.holdings.gave(self.lease)
         report.completed(self)
 
-    def _end(self, ending: Ending | None) -> None:
+    def _end(self, ending: Ending | str | None) -> None:
         """Hand in: plainly where nothing but a result is to be written, else by a move."""
         if ending is None:
             return
         self._handed = True
-        completer, claimed = self.tools.completer, self.claimed
-        pending = completer.forget(claimed.task_id)
+        pending = self.tools.completer.forget(self.task_id)
         if pending is not None:
             self.progress = self.progress or pending.progress
+        if isinstance(ending, str):
+            if self.progress is None:
+                self.result = ending
+                self.ended = time.monotonic()
+                self.tools.completer.end(self)
+                return
+            ending = Ending(attempt=self.attempt, outcome=Success(None), result=ending)
+        elif pending is not None:
             ending = replace(ending, last_saved=pending.saved)
-        plain = (
-            isinstance(ending.outcome, Success)
-            and ending.problem is None and ending.saved is None and self.progress is None
-        )  # fmt: skip
-        if plain:
-            seconds = time.monotonic() - self.started
-            result = ending.result or "null"
-            done = Done(self.lease, claimed.task_id, self.attempt, self.started_at, result)
-            lane = self.tools.queue_of(claimed.lane)
-            completer.end(Ended(done, claimed.name, lane, seconds, self._refuse))
-            return
         decide = self._decider(ending)
         self._hand_in(decide(()), decide, self.progress)
 
@@ -304,9 +292,7 @@ class Attempt(StoppableRun):
         self, move: Move, decide: Callable[[Sequence[Mail]], Move], progress: str | None = None
     ) -> Handed:
         started_at = None if move.attempt is None else self.started_at
-        settling = Settling(
-            self.lease, self.claimed.task_id, started_at, move, progress, self._abandoned
-        )
+        settling = Settling(self.lease, self.task_id, started_at, move, progress, self._abandoned)
         return Handed(settling, decide, self._refused, lambda done: report.settled(self, done))
 
     def _refused(self, error: BaseException) -> Callable[[Sequence[Mail]], Move]:
@@ -317,7 +303,8 @@ class Attempt(StoppableRun):
         )  # fmt: skip
         return self._decider(ending)
 
-    def _refuse(self, error: BaseException) -> Handed:
+    def refuse(self, error: BaseException) -> Handed:
+        """What is written instead of a result that the database refuses."""
         decide = self._refused(error)
         return self._settling(decide(()), decide)
 

@@ -16,7 +16,6 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import NamedTuple
-from uuid import UUID
 
 from perdure.errors import PerdureError
 from perdure.run.events import (
@@ -35,6 +34,7 @@ from perdure.store.database import Database, SyncSession
 from perdure.store.faults import describe, is_transient
 from perdure.store.upkeep import Keep
 from perdure.store.workers import Beat, Registration
+from perdure.tasks.places import LeaseId
 
 PROMOTE_MOST = 1000
 """Tasks that one turn of promotion moves: it bounds how long its locks are held."""
@@ -57,7 +57,7 @@ class Hooks(NamedTuple):
     woken: there may be work. reborn: a new id, after the worker's row was gone.
     """
 
-    holdings: Callable[[], tuple[Sequence[int], Sequence[UUID], str | None]]
+    holdings: Callable[[], tuple[Sequence[int], Sequence[LeaseId], str | None]]
     heard: Callable[[Beat, float], None]
     counts: Callable[[], Mapping[tuple[str, str, str], tuple[int, float]]]
     woken: Callable[[], None]

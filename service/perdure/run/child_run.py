@@ -148,7 +148,7 @@ class ChildRun:
         """What fences a transaction of the child's own: the run has a lease of its own from now."""
         self._explicit = True
         await self._run.separate()
-        return {"lease": str(self._run.lease), "task": self._run.claimed.task_id}
+        return {"lease": self._run.lease, "task": self._run.claimed.task_id}
 
     def _ended(self, end: Message) -> Ending | None:
         if end["completed"]:

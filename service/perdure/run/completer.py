@@ -12,7 +12,7 @@ import random
 from collections import Counter, defaultdict, deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from functools import partial
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 
 from perdure.run.events import Bus, TaskEnded, TaskLost, TasksCompleted
 from perdure.run.holdings import Holdings
@@ -21,7 +21,7 @@ from perdure.store import queue
 from perdure.store.database import Database, Session
 from perdure.store.faults import is_data_error
 from perdure.store.queue import Done, Saving, Settled, Settling
-from perdure.tasks.places import Mail, Move
+from perdure.tasks.places import Claimed, LeaseId, Mail, Move
 
 T = TypeVar("T")
 A = TypeVar("A")
@@ -48,15 +48,15 @@ class Handed(NamedTuple):
     refusals: int = 0
 
 
-class Ended(NamedTuple):
-    """A plain success on its way; `refuse` makes what is written instead if the database refuses
-    the result itself."""
+class Plain(Done, Protocol):
+    """A run whose end is a plain success: nothing but a result is to be written."""
 
-    done: Done
-    name: str
-    queue: str
-    seconds: float
-    refuse: Callable[[BaseException], Handed]
+    claimed: Claimed
+    started: float
+    ended: float
+
+    def refuse(self, error: BaseException) -> Handed:
+        """What is written instead if the database refuses the result itself."""
 
 
 class Completer:
@@ -71,6 +71,7 @@ class Completer:
         bus: Bus,
         rng: random.Random,
         batch: Callable[[], int],
+        queue_of: Callable[[int], str],
         relieved: Callable[[], None],
     ) -> None:
         self.loop = Loop("completer", self.once, bus=bus, rng=rng)
@@ -81,9 +82,10 @@ class Completer:
         self._holdings = holdings
         self._bus = bus
         self._batch = batch
+        self._queue_of = queue_of
         self._relieved = relieved
         self._session: Session | None = None
-        self._plain: deque[Ended] = deque()
+        self._plain: deque[Plain] = deque()
         self._moves: deque[Handed] = deque()
         self._saves: dict[int, Saving] = {}
         self._answers: deque[tuple[Saving, asyncio.Future[bool]]] = deque()
@@ -95,11 +97,11 @@ class Completer:
         """Endings that are not durable yet."""
         return len(self._plain) + len(self._moves) + self._flying
 
-    def end(self, ended: Ended) -> None:
+    def end(self, run: Plain) -> None:
         """Hand in a plain success."""
         if not self._plain:
             self.loop.wake()
-        self._plain.append(ended)
+        self._plain.append(run)
 
     def hand_in(self, handed: Handed) -> None:
         """Hand in any other end of a run, or a move of a task that was not begun."""
@@ -192,46 +194,64 @@ class Completer:
         batch = self._next_plain()
         self._flying = len(batch)
         try:
-            fates = await halving(
-                partial(queue.finish, session, self._worker_id()), [ended.done for ended in batch]
-            )
+            fates = await halving(partial(queue.finish, session, self._worker_id()), batch)
         except BaseException:
             self._plain.extendleft(reversed(batch))
             raise
         finally:
             self._flying = 0
-        wrote = 0
-        last: Ended | None = None
-        again: list[Ended] = []
-        for ended, fate in zip(batch, fates, strict=True):
-            if isinstance(fate, Exception):
-                self._moves.append(ended.refuse(fate))
+        wrote: list[Plain] = []
+        again: list[Plain] = []
+        for run, fate in zip(batch, fates, strict=True):
+            if fate == "own":
+                wrote.append(run)
             elif fate == "held":
-                again.append(ended)
+                again.append(run)
+            elif isinstance(fate, Exception):
+                self._moves.append(run.refuse(fate))
             else:
-                self._holdings.gave(ended.done.lease)
-                if fate == "own":
-                    wrote, last = wrote + 1, ended
-                    self.tally(ended.name, ended.queue, "completed", ended.seconds)
-                    self._completed(ended)
-                else:
-                    self._lost(ended.done.task_id, ended.name, ended.done.attempt)
+                self._holdings.gave(run.lease)
+                self._lost(run.task_id, run.claimed.name, run.attempt)
         self._plain.extendleft(reversed(again))
-        if last is not None and wrote == 1:
-            self._bus.emit(TasksCompleted(count=1, task_id=last.done.task_id, name=last.name))
-        elif wrote:
-            self._bus.emit(TasksCompleted(count=wrote))
+        if wrote:
+            self._wrote(wrote)
         return bool(again)
 
-    def _next_plain(self) -> list[Ended]:
+    def _next_plain(self) -> list[Plain]:
         """The next to write, within the bounds of one statement."""
         most, size = max(self._batch(), 1) * 2, 0
-        batch: list[Ended] = []
+        batch: list[Plain] = []
         while self._plain and len(batch) < most and size < FLUSH_BYTES:
-            ended = self._plain.popleft()
-            size += len(ended.done.result)
-            batch.append(ended)
+            run = self._plain.popleft()
+            size += len(run.result)
+            batch.append(run)
         return batch
+
+    def _wrote(self, runs: Sequence[Plain]) -> None:
+        """What follows from a flush, counted for the batch as a whole."""
+        for lease, count in Counter([run.lease for run in runs]).items():
+            self._holdings.gave(lease, count)
+        spent: defaultdict[tuple[str, int], list[float]] = defaultdict(list)
+        for run in runs:
+            spent[run.claimed.name, run.claimed.lane].append(run.ended - run.started)
+        for (name, lane), seconds in spent.items():
+            self.tally(name, self._queue_of(lane), "completed", sum(seconds), len(seconds))
+        one = runs[0] if len(runs) == 1 else None
+        self._bus.emit(
+            TasksCompleted(
+                count=len(runs),
+                task_id=None if one is None else one.task_id,
+                name=None if one is None else one.claimed.name,
+            )
+        )
+        if self._bus.heard("task.completed"):
+            for run in runs:
+                self._bus.emit(
+                    TaskEnded(
+                        task_id=run.task_id, name=run.claimed.name, attempt=run.attempt,
+                        state="completed", seconds=run.ended - run.started,
+                    )
+                )  # fmt: skip
 
     async def _flush_moves(self, session: Session) -> bool:
         """Settle moves; whether some were held back by a locked lease."""
@@ -296,20 +316,10 @@ class Completer:
         self._counts, self._seconds = Counter(), defaultdict(float)
         return {key: (count, seconds[key]) for key, count in counts.items()}
 
-    def tally(self, name: str, queue_name: str, state: str, seconds: float) -> None:
-        """Count an ended task for the statistics."""
-        self._counts[name, queue_name, state] += 1
+    def tally(self, name: str, queue_name: str, state: str, seconds: float, count: int = 1) -> None:
+        """Count ended tasks, and the seconds that they ran in all, for the statistics."""
+        self._counts[name, queue_name, state] += count
         self._seconds[name, queue_name, state] += seconds
-
-    def _completed(self, ended: Ended) -> None:
-        if self._bus.heard("task.completed"):
-            done = ended.done
-            self._bus.emit(
-                TaskEnded(
-                    task_id=done.task_id, name=ended.name, attempt=done.attempt,
-                    state="completed", seconds=ended.seconds,
-                )
-            )  # fmt: skip
 
     def _lost(self, task_id: int, name: str, attempt: int) -> None:
         if self._bus.heard("task.lost"):
@@ -335,9 +345,9 @@ async def halving(
     return [*await halving(send, batch[:middle]), *await halving(send, batch[middle:])]
 
 
-def _place(item: Settling | Saving) -> tuple[int, int]:
+def _place(item: Settling | Saving) -> tuple[LeaseId, int]:
     """Where it stands in a statement: two workers lock in one order."""
-    return item.lease.int, item.task_id
+    return item.lease, item.task_id
 
 
 def _refusal(handed: Handed, error: Exception) -> Handed:

@@ -13,7 +13,6 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import NamedTuple
-from uuid import UUID
 
 from perdure.run.events import Bus, LoopFailed, TasksClaimed
 from perdure.run.holdings import Holdings
@@ -22,7 +21,7 @@ from perdure.settings import Settings
 from perdure.store import queue, workers
 from perdure.store.database import Database, Session
 from perdure.store.faults import is_transient
-from perdure.tasks.places import Claimed
+from perdure.tasks.places import Claimed, LeaseId
 from perdure.tasks.plan import Lane, Positions, plan, served
 
 AHEAD_SECONDS = 0.2
@@ -82,6 +81,7 @@ class Enqueuer:
         *,
         worker_id: Callable[[], int],
         demand: Callable[[], Demand],
+        filled: Callable[[], None],
         tuning: Callable[[], Tuning],
         queues: Mapping[str, int | None],
         bus: Bus,
@@ -90,7 +90,6 @@ class Enqueuer:
     ) -> None:
         self.loop = Loop("enqueuer", self.once, bus=bus, rng=rng)
         self.buffer: deque[Claimed] = deque()
-        self.filled = asyncio.Event()
         self.listening = False
         """Whether wake-ups are heard: then an idle enqueuer polls rarely."""
         self.paused: Mapping[str, bool] = {}
@@ -111,6 +110,7 @@ class Enqueuer:
         self._holdings = holdings
         self._worker_id = worker_id
         self._demand = demand
+        self._filled = filled
         self._tuning = tuning
         self._queues = queues
         self._bus = bus
@@ -124,7 +124,10 @@ class Enqueuer:
         self._doubtful: tuple[int, float] | None = None
         self._stalled = False
         self._turn = 0
+        self._came = 0
+        self._taken = 0
         self._claimed_at: deque[tuple[float, int]] = deque()
+        """When claims came, each with how many tasks had come by then."""
 
     def lanes_changed(self, version: int) -> None:
         """The beat has heard of lanes up to this number."""
@@ -136,14 +139,14 @@ class Enqueuer:
         """From now on no claim of these queues begins; what waits here of them goes back."""
         self.paused = paused
         self._serve()
-        self.filled.set()
+        self._filled()
         self.loop.wake()
 
     def hold(self, *, held: bool) -> None:
         """Whether what waits here may start: not while others may have it by now."""
         self.held = held
         if not held:
-            self.filled.set()
+            self._filled()
 
     def queue_of(self, lane: int) -> str:
         """The queue of a lane that a task was claimed from."""
@@ -154,13 +157,10 @@ class Enqueuer:
         if not self.buffer or self.closed or self.held or self._is_paused(self.buffer[0]):
             return None
         self._stalled = False
-        claimed = self.buffer.popleft()
-        self._claimed_at[0] = (self._claimed_at[0][0], self._claimed_at[0][1] - 1)
-        if self._claimed_at[0][1] <= 0:
-            self._claimed_at.popleft()
-        return claimed
+        self._taken += 1
+        return self.buffer.popleft()
 
-    def drop(self, leases: Collection[UUID]) -> None:
+    def drop(self, leases: Collection[LeaseId]) -> None:
         """These leases are lost: what waits here of them is somebody else's."""
         lost = [task for task in self.buffer if task.lease in leases]
         for task in lost:
@@ -245,11 +245,11 @@ class Enqueuer:
         finished = self._clock()
         self._positions.observe(picks, [(c.lane, c.priority, c.task_id) for c in claimed], finished)
         if claimed:
-            claimed.sort(key=_order)
             self._holdings.took(claimed)
             self.buffer.extend(claimed)
-            self._claimed_at.append((finished, len(claimed)))
-            self.filled.set()
+            self._came += len(claimed)
+            self._claimed_at.append((finished, self._came))
+            self._filled()
             if self._bus.heard("tasks.claimed"):
                 self._bus.emit(TasksClaimed(count=len(claimed)))
         return len(claimed)
@@ -333,10 +333,12 @@ class Enqueuer:
 
     async def _give_back_stale(self) -> None:
         """Hand back what no slot took in time, and what belongs to a queue that is paused now."""
+        while self._claimed_at and self._claimed_at[0][1] <= self._taken:
+            self._claimed_at.popleft()
         if self._claimed_at and self._claimed_at[0][0] < self._clock() - AGE_SECONDS_MAX:
             demand = self._demand()
             if demand.busy >= demand.concurrency:
-                count = self._claimed_at[0][1]
+                count = self._claimed_at[0][1] - self._taken
                 self._stalled = True
                 await self._give_back([self.buffer[n] for n in range(min(count, len(self.buffer)))])
         if self.paused and self.buffer:
@@ -355,7 +357,7 @@ class Enqueuer:
         leaving = {task.task_id for task in tasks}
         kept = [task for task in self.buffer if task.task_id not in leaving]
         self._refill(kept)
-        pairs: list[tuple[UUID, int]] = [(task.lease, task.task_id) for task in tasks]
+        pairs: list[tuple[LeaseId, int]] = [(task.lease, task.task_id) for task in tasks]
         try:
             went = set(await queue.hand_back(session, pairs))
         except BaseException:
@@ -370,11 +372,7 @@ class Enqueuer:
 
     def _refill(self, tasks: list[Claimed]) -> None:
         self.buffer = deque(tasks)
+        self._came, self._taken = len(tasks), 0
         self._claimed_at = deque([(self._clock(), len(tasks))] if tasks else [])
         if tasks:
-            self.filled.set()
-
-
-def _order(task: Claimed) -> tuple[int, int]:
-    """Within one claim the more urgent start first, then the older."""
-    return task.priority, task.task_id
+            self._filled()

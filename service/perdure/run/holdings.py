@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Protocol
-from uuid import UUID
 
-from perdure.tasks.places import Claimed
+from perdure.tasks.places import Claimed, LeaseId
 
 
 class Running(Protocol):
     """A run, as far as the parts that only ask it to stop need to know it."""
 
     claimed: Claimed
-    lease: UUID
+    lease: LeaseId
     attempt: int
     reason: str | None
     asked_at: float | None
@@ -40,28 +39,28 @@ class Holdings:
         self.running: dict[int, Running] = {}
         self.clock_offset = 0.0
         """Seconds to add to the monotonic clock to get the database's (epoch)."""
-        self._leases: Counter[UUID] = Counter()
-        self._expected: set[UUID] = set()
+        self._leases: Counter[LeaseId] = Counter()
+        self._expected: set[LeaseId] = set()
 
     def took(self, claimed: Iterable[Claimed]) -> None:
         """These tasks are here now."""
         self._leases.update(task.lease for task in claimed)
 
-    def expects(self, lease: UUID) -> None:
+    def expects(self, lease: LeaseId) -> None:
         """A lease of a task's own is asked for: it may exist before its reply has come, so nobody
         must hand it back; and it may not exist yet, so no beat must be asked for it."""
         self._expected.add(lease)
 
-    def separated(self, old: UUID, asked: UUID, holder: UUID | None) -> None:
+    def separated(self, old: LeaseId, asked: LeaseId, holder: LeaseId | None) -> None:
         """The answer: which of the two leases holds the task (None: neither)."""
         self._expected.discard(asked)
         if holder == asked:
             self._leases[asked] += 1
             self.gave(old)
 
-    def gave(self, lease: UUID) -> None:
-        """One task of this lease has left: ended, settled, handed back or lost."""
-        left = self._leases[lease] - 1
+    def gave(self, lease: LeaseId, count: int = 1) -> None:
+        """So many tasks of this lease have left: ended, settled, handed back or lost."""
+        left = self._leases[lease] - count
         if left > 0:
             self._leases[lease] = left
         else:
@@ -72,11 +71,11 @@ class Holdings:
         """How many tasks are here."""
         return self._leases.total()
 
-    def leases(self) -> list[UUID]:
+    def leases(self) -> list[LeaseId]:
         """The leases that this process believes to hold."""
         return list(self._leases)
 
-    def unknown(self, held: Mapping[UUID, list[int]]) -> list[tuple[UUID, int]]:
+    def unknown(self, held: Mapping[LeaseId, list[int]]) -> list[tuple[LeaseId, int]]:
         """What the database says that we hold, and we know nothing of: (lease, task)."""
         return [
             (lease, task)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from typing import TypeAlias, TypeVarTuple
-from uuid import UUID
 
 from perdure.run.beat import Hooks
 from perdure.run.enqueuer import Enqueuer
 from perdure.run.events import QueuePaused, QueueResumed
 from perdure.run.port import Tools
 from perdure.store.workers import Beat
+from perdure.tasks.places import LeaseId
 
 Ts = TypeVarTuple("Ts")
 Counts: TypeAlias = Mapping[tuple[str, str, str], tuple[int, float]]
@@ -37,7 +37,7 @@ class News:
 
     def hooks(
         self,
-        held: Callable[[], tuple[Sequence[int], Sequence[UUID], str | None]],
+        held: Callable[[], tuple[Sequence[int], Sequence[LeaseId], str | None]],
         reborn: Callable[[int], None],
     ) -> Hooks:
         """What the beat's thread calls: `held` and `counts` there, all else on the loop."""

@@ -7,7 +7,6 @@ import struct
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final, TypeAlias, assert_never
-from uuid import UUID
 
 from pydantic import SecretStr
 
@@ -49,19 +48,13 @@ def _plain(value: object) -> object:
 
 def claimed_document(claimed: Claimed) -> Message:
     """A claimed task."""
-    return claimed._asdict() | {"lease": str(claimed.lease)}
+    return claimed._asdict()
 
 
 def claimed_of(document: Message) -> Claimed:
     """The claimed task again."""
     delays = document["retry_delays"]
-    return Claimed(
-        **document
-        | {
-            "lease": UUID(document["lease"]),
-            "retry_delays": None if delays is None else tuple(delays),
-        }
-    )
+    return Claimed(**document | {"retry_delays": None if delays is None else tuple(delays)})
 
 
 def saved_of(document: Sequence[Any] | None) -> Saved | None:

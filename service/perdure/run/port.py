@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
-from uuid import UUID, uuid4
+from uuid import uuid4
 
 from perdure.declare.kind import Answer, Enqueued, NewTask
 from perdure.declare.registry import Registry
@@ -27,7 +27,7 @@ from perdure.store.operations import Added, Operation
 from perdure.store.queue import Saving, Settling, move_document, saved_document
 from perdure.tasks.codec import excess
 from perdure.tasks.outcomes import seconds_of
-from perdure.tasks.places import Claimed, Ended, Move, Saved
+from perdure.tasks.places import Claimed, Ended, LeaseId, Move, Saved
 from perdure.tasks.policies import RetryDefaults
 
 if TYPE_CHECKING:
@@ -83,12 +83,13 @@ class FencedRun:
     """
 
     __slots__ = ("_own", "_reported", "_separating", "attempt", "claimed", "lease", "progress",
-                 "started", "tools")  # fmt: skip
+                 "started", "task_id", "tools")  # fmt: skip
 
     def __init__(self, claimed: Claimed, tools: Tools) -> None:
         self.claimed = claimed
+        self.task_id = claimed.task_id
         self.tools = tools
-        self.lease: UUID = claimed.lease
+        self.lease: LeaseId = claimed.lease
         self.attempt = claimed.attempt + 1
         self.started = 0.0
         self.progress: str | None = None
@@ -126,7 +127,7 @@ class FencedRun:
             asyncio.get_running_loop().call_later(wait, self._write_progress)
 
     def _write_progress(self) -> None:
-        if self.progress is not None and self.claimed.task_id in self.tools.holdings.running:
+        if self.progress is not None and self.task_id in self.tools.holdings.running:
             self._reported = time.monotonic()
             progress, self.progress = self.progress, None
             self.tools.completer.save_soon(self._saving(None)._replace(progress=progress))
@@ -190,7 +191,7 @@ class FencedRun:
         async with self._separating:
             if self._own:
                 return
-            own, holdings = uuid4(), self.tools.holdings
+            own, holdings = str(uuid4()), self.tools.holdings
             holdings.expects(own)
             for last in range(SEPARATE_TRIES):
                 try:
@@ -207,13 +208,13 @@ class FencedRun:
             self.lease = holder
             self._own = True
 
-    async def _separate(self, own: UUID) -> UUID:
+    async def _separate(self, own: LeaseId) -> LeaseId:
         async with self.tools.database.connection() as connection:
             session = Session(self.tools.database, connection)
-            return await queue.separate(session, self.lease, self.claimed.task_id, own)
+            return await queue.separate(session, self.lease, self.task_id, own)
 
     async def _run_on(self, on: object, name: str, params: dict[str, object]) -> None:
-        fence = {"lease": self.lease, "task": self.claimed.task_id}
+        fence = {"lease": self.lease, "task": self.task_id}
         await binding.execute(on, self.tools.database, name, {**fence, **params})
 
     def checkpoint_params(self, saved: Saved) -> dict[str, object]:
@@ -230,7 +231,7 @@ class FencedRun:
         self._check_size(saved)
         goal = Ended(state="completed", result=result)
         move = Move(to=goal, attempt=self.attempt, saved=saved, explicit=True)
-        settling = Settling(self.lease, self.claimed.task_id, self.started_at, move, self.progress)
+        settling = Settling(self.lease, self.task_id, self.started_at, move, self.progress)
         return {"worker": self.tools.worker_id(), "move": move_document(settling)}
 
     def check_result(self, result: str) -> None:
@@ -252,11 +253,11 @@ class FencedRun:
             )
 
     def _saving(self, saved: Saved | None) -> Saving:
-        return Saving(self.lease, self.claimed.task_id, self.attempt, self.started_at, saved)
+        return Saving(self.lease, self.task_id, self.attempt, self.started_at, saved)
 
     def _lost(self) -> LeaseLost:
         return LeaseLost(
-            f"the lease no longer holds task {self.claimed.task_id}: another worker has it now"
+            f"the lease no longer holds task {self.task_id}: another worker has it now"
         )
 
 

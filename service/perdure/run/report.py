@@ -35,20 +35,28 @@ def encoded(
     """Result and error as JSON text, and why a result cannot be stored; each None if not so."""
     match outcome:
         case Success(result):
-            try:
-                text = definition.result.dump(result)
-            except UnencodableValue as error:
-                return None, None, str(error)
-            if size := excess(result_bytes, text):
-                return None, None, (
-                    f"the result has {size} bytes, limits.result_bytes is "
-                    f"{result_bytes}: store it elsewhere and return a reference"
-                )  # fmt: skip
-            return text, None, None
+            text, problem = result_text(definition, result, result_bytes)
+            return text, None, problem
         case Suspended():
             return None, None, None
         case Failure(error=error) | Retry(error=error) | Cancelled(error=error):
             return None, _error_text(definition, error), None
+
+
+def result_text(
+    definition: TaskDefinition, result: object, result_bytes: int
+) -> tuple[str | None, str | None]:
+    """A result as JSON text, or why it cannot be stored."""
+    try:
+        text = definition.result.dump(result)
+    except UnencodableValue as error:
+        return None, str(error)
+    if size := excess(result_bytes, text):
+        return None, (
+            f"the result has {size} bytes, limits.result_bytes is {result_bytes}: "
+            "store it elsewhere and return a reference"
+        )
+    return text, None
 
 
 def _error_text(definition: TaskDefinition, error: object) -> str | None:

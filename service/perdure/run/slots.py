@@ -7,7 +7,7 @@ import contextvars
 import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar, cast
+from typing import Any, TypeVar, cast
 
 from perdure.tasks.places import Claimed
 
@@ -15,21 +15,27 @@ RATE_SECONDS = 0.25
 """Over how long the speed is measured."""
 THREADS_MOST = 10_000
 """Slots bound the threads, and their number may change; the executor must have some bound."""
-TURNS_BEFORE_YIELD = 64
+TURNS_BEFORE_YIELD = 16
 """Runs that never wait for anything would keep the loop: after so many a slot lets others go on."""
+WOKEN_AT_ONCE = 4
+"""Idle slots that are woken in one turn of the event loop, so that it soon looks at its sockets."""
 
 T = TypeVar("T")
 
 
 class Slots:
-    """As many coroutines as tasks may run at once; each takes a task, runs it, takes the next."""
+    """As many coroutines as tasks may run at once; each takes a task, runs it, takes the next.
+
+    Idle ones are woken a few at a time, and none while one that has just yielded is about to go on:
+    tasks that never wait are run by few slots, between two looks at the sockets, so that claims and
+    flushes are under way meanwhile.
+    """
 
     def __init__(
         self,
         *,
         take: Callable[[], Claimed | None],
-        filled: asyncio.Event,
-        run: Callable[[Claimed], Awaitable[None]],
+        run: Callable[[Claimed, asyncio.Task[Any]], Awaitable[None]],
         took: Callable[[], None],
     ) -> None:
         self.busy = 0
@@ -39,12 +45,22 @@ class Slots:
         self._rate = 0.0
         self._rated = (time.monotonic(), 0)
         self._take = take
-        self._filled = filled
-        self._run = run
+        self._run_in = run
         self._took = took
         self._tasks: set[asyncio.Task[None]] = set()
         self._wanted = 0
         self._alive = 0
+        self._idle: list[asyncio.Future[None]] = []
+        self._yielding = 0
+        self._waking = False
+        self._dry = True
+        """Whether the last look found nothing to take; until `fill` says otherwise."""
+
+    def fill(self) -> None:
+        """There may be something to take again."""
+        self._dry = False
+        if not self._waking:
+            self._wake_some()
 
     def resize(self, wanted: int) -> None:
         """Have `wanted` slots; those too many end when they next look for a task."""
@@ -54,7 +70,7 @@ class Slots:
             task = asyncio.create_task(self._slot(), name="perdure slot")
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
-        self._filled.set()
+        self._wake_all()
 
     def rate(self) -> float:
         """Runs that ended per second, of late."""
@@ -69,25 +85,54 @@ class Slots:
         """End all slots that run nothing, and wait for the others; the caller bounds the time."""
         self._wanted = 0
         while self._tasks:
-            self._filled.set()
+            self._wake_all()
             await asyncio.wait(list(self._tasks), timeout=0.05)
 
+    def _wake_soon(self) -> None:
+        if not self._waking and not self._dry and self._idle:
+            self._waking = True
+            asyncio.get_running_loop().call_soon(self._wake_some)
+
+    def _wake_some(self) -> None:
+        """Once in a turn of the loop, for as long as there are tasks to take and idle slots."""
+        self._waking = False
+        if not self._dry and not self._yielding:
+            self._wake(WOKEN_AT_ONCE)
+        self._wake_soon()
+
+    def _wake_all(self) -> None:
+        self._wake(len(self._idle))
+
+    def _wake(self, most: int) -> None:
+        for _ in range(min(most, len(self._idle))):
+            sleeper = self._idle.pop()
+            if not sleeper.done():
+                sleeper.set_result(None)
+
     async def _slot(self) -> None:
+        slot, loop = cast("asyncio.Task[Any]", asyncio.current_task()), asyncio.get_running_loop()
+        turns = 0
         while self._alive <= self._wanted:
             claimed = self._take()
             if claimed is None:
-                self._filled.clear()
-                await self._filled.wait()
+                self._dry = True
+                sleeper = loop.create_future()
+                self._idle.append(sleeper)
+                await sleeper
                 continue
             self.busy += 1
             try:
-                await self._run(claimed)
+                await self._run_in(claimed, slot)
             finally:
                 self.busy -= 1
             self.ended += 1
             self._took()
-            if self.ended % TURNS_BEFORE_YIELD == 0:
+            turns += 1
+            if turns >= TURNS_BEFORE_YIELD:
+                turns = 0
+                self._yielding += 1
                 await asyncio.sleep(0)
+                self._yielding -= 1
         self._alive -= 1
 
 

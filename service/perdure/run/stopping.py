@@ -24,17 +24,19 @@ class StoppableRun(FencedRun):
         "_breaking",
         "_child",
         "_hard",
-        "_task",
         "_timers",
         "_working",
         "asked_at",
         "context",
         "definition",
         "reason",
+        "slot",
     )
 
-    def __init__(self, claimed: Claimed, tools: Tools) -> None:
+    def __init__(self, claimed: Claimed, tools: Tools, slot: asyncio.Task[Any]) -> None:
         super().__init__(claimed, tools)
+        self.slot = slot
+        """The task of the event loop that runs it."""
         self.definition: TaskDefinition = tools.registry[claimed.name]
         self.context: Any = None
         self.reason: str | None = None
@@ -42,7 +44,6 @@ class StoppableRun(FencedRun):
         self.asked_at: float | None = None
         """When, by the monotonic clock."""
         self._child: ChildRun | None = None
-        self._task: asyncio.Task[Any] | None = None
         self._timers: list[asyncio.TimerHandle] = []
         self._working = False
         self._hard = False
@@ -107,7 +108,7 @@ class StoppableRun(FencedRun):
         if self._child is not None:
             self._breaking = True
             self._child.break_off()
-        elif self._working and self._task is not None:
+        elif self._working:
             self._breaking = True
             if self.definition.handler.mode == "async":
-                self._task.cancel()
+                self.slot.cancel()

@@ -11,10 +11,9 @@ import asyncio
 import os
 import random
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Self
-from uuid import UUID
 
 from perdure.declare.kind import NewTask
 from perdure.declare.registry import Registry
@@ -41,7 +40,7 @@ from perdure.store.database import Database
 from perdure.store.inspect import require_durability
 from perdure.store.operations import Added, Operation
 from perdure.store.workers import Registration
-from perdure.tasks.places import Claimed
+from perdure.tasks.places import Claimed, LeaseId
 
 STOP_MARGIN_SECONDS = 2.0
 """Of the shutdown's grace this much is kept for cancelling, saving and flushing."""
@@ -118,14 +117,15 @@ class Worker:
 
     def _wire(self) -> None:
         self._holdings = Holdings()
+        self._enqueuer = Enqueuer(
+            self._database, self._registry.names(), self._holdings, worker_id=lambda: self.id,
+            demand=self._demand, filled=self._filled, tuning=lambda: Tuning.of(self.settings),
+            queues=self.options.queues, bus=self._bus, rng=self._rng,
+        )  # fmt: skip
         self._completer = Completer(
             self._database, lambda: self.id, self._holdings, bus=self._bus, rng=self._rng,
             batch=lambda: self.settings.scheduling.batch_size, relieved=self._relieved,
-        )  # fmt: skip
-        self._enqueuer = Enqueuer(
-            self._database, self._registry.names(), self._holdings, worker_id=lambda: self.id,
-            demand=self._demand, tuning=lambda: Tuning.of(self.settings),
-            queues=self.options.queues, bus=self._bus, rng=self._rng,
+            queue_of=self._enqueuer.queue_of,
         )  # fmt: skip
         self._threads = Threads()
         self._children = Children()
@@ -144,9 +144,7 @@ class Worker:
             health_file=self.options.health_file,
             good_until=lambda: self._beat.good_until, lease_over=self._lease_over,
         )  # fmt: skip
-        self._slots = Slots(
-            take=self._enqueuer.take, filled=self._enqueuer.filled, run=self._run, took=self._took
-        )  # fmt: skip
+        self._slots = Slots(take=self._enqueuer.take, run=self._run, took=self._took)
         self._beat = BeatLoop(
             self._database, self._registration, self._registry.described(),
             channel=self._database.channel,
@@ -336,8 +334,11 @@ class Worker:
             async with bounded(LAST_RELEASE_SECONDS):
                 await self._completer.drained()
 
-    async def _run(self, claimed: Claimed) -> None:
-        await Attempt(claimed, self._tools).run()
+    def _run(self, claimed: Claimed, slot: asyncio.Task[Any]) -> Awaitable[None]:
+        return Attempt(claimed, self._tools, slot).run()
+
+    def _filled(self) -> None:
+        self._slots.fill()
 
     def _took(self) -> None:
         """A slot is free again."""
@@ -370,7 +371,7 @@ class Worker:
             slots=execution.concurrency,
         )
 
-    def _held(self) -> tuple[Sequence[int], Sequence[UUID], str | None]:
+    def _held(self) -> tuple[Sequence[int], Sequence[LeaseId], str | None]:
         """For the beat's thread: copying a dict or a list is one step of the interpreter."""
         return list(self._holdings.running), self._holdings.leases(), self.problem
 

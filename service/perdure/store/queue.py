@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
-from uuid import UUID, uuid4
+from operator import itemgetter
+from typing import Any, NamedTuple, Protocol
+from uuid import uuid4
 
 import psycopg
 
 from perdure.store.database import Session
-from perdure.tasks.places import Claimed, Ended, Mail, Move, Ready, Saved, Waiting
+from perdure.tasks.places import Claimed, Ended, LeaseId, Mail, Move, Ready, Saved, Waiting
 from perdure.tasks.plan import Pick
 
 LEASE_TASKS_MAX = 64
 """Tasks that one lease holds at most; the claim's statement knows the same number."""
 BODY_BYTES_MAX = 2048
 """Metadata up to this size rides the claim; what is larger is read after its commit."""
+_PRIORITY_AND_ID = itemgetter(2, 3)
 METADATA_READ_MAX = 16
 """How many large metadata are read in one statement."""
 
@@ -25,22 +27,25 @@ class Unclaimed(RuntimeError):
     """The server returned more tasks than were asked for: a plan has gone wrong."""
 
 
-class Done(NamedTuple):
+class Done(Protocol):
     """A plain success: what `finish` needs of it. `started_at` is in seconds of the epoch, by the
     database's clock; `result` is JSON text."""
 
-    lease: UUID
+    lease: LeaseId
     task_id: int
     attempt: int
-    started_at: float
     result: str
+
+    @property
+    def started_at(self) -> float:
+        """When the handler was called."""
 
 
 class Settling(NamedTuple):
     """A move to settle: `progress` is the last report as JSON text, `abandoned` marks the last
     release at shutdown."""
 
-    lease: UUID
+    lease: LeaseId
     task_id: int
     started_at: float | None
     move: Move
@@ -51,7 +56,7 @@ class Settling(NamedTuple):
 class Saving(NamedTuple):
     """Execution metadata, progress, or (both None) the mere start of a run, to be saved."""
 
-    lease: UUID
+    lease: LeaseId
     task_id: int
     attempt: int
     started_at: float
@@ -78,12 +83,14 @@ async def claim(
 ) -> list[Claimed]:
     """Take at most `at_most` tasks as `picks` say, under new leases of `worker`.
 
+    The more urgent come first, then the older.
+
     [] may also mean that the worker is not registered any more: its beat will say so.
 
     Raises:
         Unclaimed: more came than was asked for.
     """
-    leases = [uuid4() for _ in range(-(-at_most // LEASE_TASKS_MAX))]
+    leases = [str(uuid4()) for _ in range(-(-at_most // LEASE_TASKS_MAX))]
     rows = await session.run(
         "claim",
         {
@@ -101,12 +108,12 @@ async def claim(
         raise Unclaimed(f"asked for {at_most} tasks, got {len(rows)}: a plan has gone wrong")
     claimed: list[Claimed] = []
     large: dict[int, int] = {}
-    for part, lane, priority, task_id, name, body, details in rows:
+    for part, lane, priority, task_id, name, body, details in sorted(rows, key=_PRIORITY_AND_ID):
         lease = leases[part - 1]
         if body is None:
             large[task_id] = len(claimed)
         if details is None:
-            claimed.append(Claimed(lease, task_id, name, body or "", lane=lane, priority=priority))
+            claimed.append(Claimed(lease, task_id, name, body or "", lane, priority))
         else:
             claimed.append(_detailed(lease, task_id, name, body or "", lane, priority, details))
     for ids in _chunks(sorted(large), METADATA_READ_MAX):
@@ -122,17 +129,19 @@ async def finish(session: Session, worker: int, done: Sequence[Done]) -> list[st
     Returns:
         For each: own (recorded), held (its lease was locked: again later), lost.
     """
-    leases = {lease: n for n, lease in enumerate(dict.fromkeys(d.lease for d in done), 1)}
+    held = [d.lease for d in done]
+    leases = {lease: n for n, lease in enumerate(dict.fromkeys(held), 1)}
     changed = await session.count(
         "finish_plain",
         {
             "worker": worker,
             "leases": array_literal(leases),
-            "lease": array_literal(leases[d.lease] for d in done),
-            "task": array_literal(d.task_id for d in done),
-            "attempt": array_literal(d.attempt for d in done),
-            "started": array_literal(d.started_at for d in done),
-            "result": "[" + ",".join(d.result for d in done) + "]",
+            "lease": array_literal([leases[lease] for lease in held]),
+            "task": array_literal([d.task_id for d in done]),
+            "attempt": array_literal([d.attempt for d in done]),
+            # Whole microseconds: writing a number with a fraction takes three times as long.
+            "started": array_literal([int(d.started_at * 1e6) for d in done]),
+            "result": "[" + ",".join([d.result for d in done]) + "]",
         },
     )
     if changed == len(done):
@@ -140,7 +149,9 @@ async def finish(session: Session, worker: int, done: Sequence[Done]) -> list[st
     return await fates(session, worker, [(d.lease, d.task_id, d.attempt) for d in done])
 
 
-async def fates(session: Session, worker: int, runs: Sequence[tuple[UUID, int, int]]) -> list[str]:
+async def fates(
+    session: Session, worker: int, runs: Sequence[tuple[LeaseId, int, int]]
+) -> list[str]:
     """Whether each (lease, task, attempt) is held still, recorded by this worker, or lost."""
     rows = await session.run(
         "fate",
@@ -173,7 +184,7 @@ async def save(session: Session, saves: Sequence[Saving]) -> list[bool]:
     return [held for _, held in sorted(await session.run("save", {"saves": document}))]
 
 
-async def hand_back(session: Session, tasks: Sequence[tuple[UUID, int]]) -> list[int]:
+async def hand_back(session: Session, tasks: Sequence[tuple[LeaseId, int]]) -> list[int]:
     """Give tasks that were not started back to ready, unharmed; the ids that went back."""
     leases = sorted({lease for lease, _ in tasks})
     rows = await session.run(
@@ -183,19 +194,20 @@ async def hand_back(session: Session, tasks: Sequence[tuple[UUID, int]]) -> list
     return list(rows[0][0])
 
 
-async def separate(session: Session, lease: UUID, task_id: int, own: UUID) -> UUID:
+async def separate(session: Session, lease: LeaseId, task_id: int, own: LeaseId) -> LeaseId:
     """Give a running task a lease of its own; the lease that holds it afterwards.
 
     Raises:
         psycopg errors: with SQLSTATE PD001 if the lease no longer holds the task.
     """
     rows = await session.run("separate", {"lease": lease, "task": task_id, "own": own})
-    return UUID(str(rows[0][0]))
+    return str(rows[0][0])
 
 
-async def leases_of(session: Session, worker: int) -> dict[UUID, list[int]]:
+async def leases_of(session: Session, worker: int) -> dict[LeaseId, list[int]]:
     """The leases that the database believes `worker` to hold, with their tasks."""
-    return dict(await session.run("reconcile", {"worker": worker}))
+    rows = await session.run("reconcile", {"worker": worker})
+    return {str(lease): tasks for lease, tasks in rows}
 
 
 async def end_session(session: Session, backend_pid: int) -> None:
@@ -271,7 +283,7 @@ def _goal(goal: Ended | Waiting | Ready) -> str:
 
 
 def _detailed(
-    lease: UUID, task_id: int, name: str, metadata: str, lane: int, priority: int, text: str
+    lease: LeaseId, task_id: int, name: str, metadata: str, lane: int, priority: int, text: str
 ) -> Claimed:
     """A claimed task that has a progress row, headers or limits of its own."""
     details: dict[str, Any] = json.loads(text)

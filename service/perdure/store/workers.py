@@ -8,11 +8,11 @@ import secrets
 import socket
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
-from uuid import UUID
 
 import perdure
 from perdure.store.database import Session, SyncSession
 from perdure.store.queue import array_literal
+from perdure.tasks.places import LeaseId
 from perdure.tasks.plan import Lane
 
 
@@ -40,7 +40,7 @@ class Beat(NamedTuple):
 
     alive: bool
     at: float
-    lost: tuple[UUID, ...]
+    lost: tuple[LeaseId, ...]
     letters: tuple[Letter, ...]
     dead: bool
     due_in: float | None
@@ -125,7 +125,7 @@ def beat(
     *,
     running: Iterable[int],
     lease_seconds: float,
-    held: Iterable[UUID],
+    held: Iterable[LeaseId],
     problem: str | None,
 ) -> Beat:
     """Say "I live" with the tasks that run, and hear what there is to know."""
@@ -141,7 +141,7 @@ def beat(
     )
     alive, at, lost, letters, dead, due_in, unlaned, mail, paused, lanes, upkeep = rows[0]
     return Beat(
-        alive=alive, at=at, lost=tuple(lost),
+        alive=alive, at=at, lost=tuple(map(str, lost)),
         letters=tuple(Letter(**letter) for letter in letters or ()),
         dead=dead, due_in=due_in, unlaned=unlaned, mail=mail, paused=paused or {}, lanes=lanes,
         upkeep=upkeep,

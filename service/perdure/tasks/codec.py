@@ -284,7 +284,7 @@ def _suspicious(data: bytes) -> bool:
         or b"Infinity" in data
         or b"\\u0000" in data
         or b"\xef\xbf\xbd" in data  # what becomes of lone surrogates in the keys of a dict
-        or data.count(b"[") + data.count(b"{") > DEPTH_MAX
+        or (len(data) > DEPTH_MAX and data.count(b"[") + data.count(b"{") > DEPTH_MAX)
         or (len(data) > DIGITS_MAX and _LONG_NUMBER.search(data) is not None)
     )
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, NamedTuple, TypeAlias
-from uuid import UUID
 
 Place: TypeAlias = Literal["ready", "running", "waiting", "ended"]
 State: TypeAlias = Literal[
@@ -45,6 +44,8 @@ ReadyReason: TypeAlias = Literal[
 WaitingReason: TypeAlias = Literal[
     "retry", "suspended", "interruption", "newer_checkpoint", "proceeded"
 ]
+LeaseId: TypeAlias = str
+"""A uuid as text: looked up several times for each task, and text knows its hash."""
 RunKind: TypeAlias = Literal["failure", "suspension", "interruption", "crash"]
 
 _STATE_OF_WAITING: Mapping[str, State] = {
@@ -72,10 +73,12 @@ class Claimed(NamedTuple):
     task's own row, None where it says nothing; -1 is UNLIMITED.
     """
 
-    lease: UUID
+    lease: LeaseId
     task_id: int
     name: str
     metadata: str
+    lane: int = 0
+    priority: int = 5
     attempt: int = 0
     failures: int = 0
     interruptions: int = 0
@@ -91,8 +94,6 @@ class Claimed(NamedTuple):
     max_retries: int | None = None
     retry_delays: tuple[float, ...] | None = None
     cancelled: bool = False
-    lane: int = 0
-    priority: int = 5
 
 
 class Mail(NamedTuple):

@@ -130,7 +130,7 @@ def definition(**options: Any) -> TaskDefinition:
 
 
 def claimed(**facts: Any) -> Claimed:
-    return Claimed(UUID(int=1), 42, "catalogue.import", "{}")._replace(**facts)
+    return Claimed(str(UUID(int=1)), 42, "catalogue.import", "{}")._replace(**facts)
 
 
 def begin(

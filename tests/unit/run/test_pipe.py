@@ -59,7 +59,7 @@ def test_payloads_of_outcomes_do_not_travel_with_them() -> None:
 @pytest.mark.parametrize("delays", [None, (), (1.0, 60.0)])
 def test_a_claimed_task_comes_back_with_its_types(delays: tuple[float, ...] | None) -> None:
     claimed = Claimed(
-        lease=uuid4(), task_id=7, name="a", metadata='{"a":"\\ud800"}', steps="{}",
+        lease=str(uuid4()), task_id=7, name="a", metadata='{"a":"\\ud800"}', steps="{}",
         retry_delays=delays, max_retries=-1, headers='{"b":"\u2028é"}',
     )  # fmt: skip
     assert claimed_of(travelled(claimed_document(claimed))) == claimed

@@ -26,7 +26,7 @@ from perdure.tasks.places import (
 )
 from perdure.tasks.policies import UNLIMITED, Delays, RetryDefaults, RetryPolicy
 
-CLAIMED = Claimed(UUID(int=1), 7, "catalogue.import", "{}")
+CLAIMED = Claimed(str(UUID(int=1)), 7, "catalogue.import", "{}")
 STANDS, LAST = Saved('{"rows": 2}', 1, None), Saved('{"rows": 1}', 1, None)
 RAISED = Ending(attempt=1, exception=ValueError("no"), saved=STANDS, last_saved=LAST)
 CANCEL = Mail(5, "cancel")

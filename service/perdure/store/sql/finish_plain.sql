@@ -3,10 +3,10 @@
 -- An emptied lease is deleted only where a FOR UPDATE pick got it: a handler's open transaction may
 -- hold on to the row, then it stays empty and the next beat removes it.
 with ended as materialized (
-    select (%(leases)s::uuid[])[o.lease] as lease, o.task_id, o.attempt, to_timestamp(o.started) as started_at, o.result
+    select (%(leases)s::uuid[])[o.lease] as lease, o.task_id, o.attempt, to_timestamp(o.started / 1e6) as started_at, o.result
     from rows from (
         unnest(%(lease)s::integer[]), unnest(%(task)s::bigint[]), unnest(%(attempt)s::integer[]),
-        unnest(%(started)s::double precision[]), jsonb_array_elements(%(result)s::jsonb)
+        unnest(%(started)s::bigint[]), jsonb_array_elements(%(result)s::jsonb)
     ) as o (lease, task_id, attempt, started, result)),
 held as materialized (
     select id, task_ids from perdure.leases where id = any (%(leases)s::uuid[]) order by id
