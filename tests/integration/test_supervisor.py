@@ -17,8 +17,8 @@ from tests.kit.databases import Database
 from tests.kit.fleet import until
 from tests.kit.gate import lose
 
-from perdure.run.events import Bus, ChildStarted
-from perdure.run.supervisor import EXIT_CONFIGURATION, Supervisor
+from perdure.run.events import Bus, ChildEnded, ChildFailed, ChildStarted
+from perdure.run.supervisor import EXIT_CONFIGURATION, PAUSE_SECONDS_MAX, Supervisor
 from perdure.store.database import Database as Connections
 
 UNREACHABLE = Connections({"host": "127.0.0.1", "port": 1})
@@ -140,7 +140,7 @@ async def test_a_death_that_cannot_be_reported_takes_no_other_child_along(tmp_pa
             replaced.set()
 
     bus.on("supervisor.child_started", on_start)
-    bus.on("supervisor.child_ended", lambda event: ended.append(event.pid))
+    bus.on(ChildEnded, lambda event: ended.append(event.pid))
     command = first_ends_with(1, tmp_path)
     supervisor = Supervisor(command, 2, UNREACHABLE, grace=3, burst=False, bus=bus)
     running = asyncio.create_task(supervisor.run())
@@ -150,6 +150,67 @@ async def test_a_death_that_cannot_be_reported_takes_no_other_child_along(tmp_pa
     os.kill(os.getpid(), signal.SIGTERM)
     assert await running == 0
     assert sorted(ended) == sorted(started)
+
+
+async def test_a_child_that_fails_whenever_it_is_started_is_started_ever_more_rarely(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    bus, ends, pauses = Bus(), list[ChildFailed](), list[float]()
+    supervisor = Supervisor(["false"], 1, UNREACHABLE, grace=3, burst=False, bus=bus)
+
+    async def pause(seconds: float) -> None:
+        pauses.append(seconds)
+        if seconds > PAUSE_SECONDS_MAX / 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    monkeypatch.setattr(supervisor, "_pause", pause)
+    monkeypatch.setattr(supervisor, "_report", lambda _: None)
+    bus.on(ChildFailed, ends.append)
+    assert await supervisor.run() == 1
+    assert max(pauses) <= PAUSE_SECONDS_MAX
+    assert [event.again_in for event in ends] == [*pauses, None]
+
+
+async def test_a_burst_whose_children_cannot_begin_ends_with_a_failure() -> None:
+    supervisor = Supervisor(["false"], 2, UNREACHABLE, grace=3, burst=True, bus=Bus())
+    async with asyncio.timeout(10):
+        assert await supervisor.run() == 1
+
+
+async def test_a_child_that_sighup_met_before_it_was_a_worker_is_replaced_at_once(
+    tmp_path: Path,
+) -> None:
+    bus, ends = Bus(), list[ChildEnded]()
+    command = ["sh", "-c", f"test -e {tmp_path}/first && exit 0; touch {tmp_path}/first; sleep 60"]
+    supervisor = Supervisor(command, 1, UNREACHABLE, grace=3, burst=True, bus=bus)
+    bus.on(ChildEnded, ends.append)
+    running = asyncio.create_task(supervisor.run())
+    while not (tmp_path / "first").exists():
+        await asyncio.wait([running], timeout=0.01)
+    os.kill(os.getpid(), signal.SIGHUP)
+    assert await running == 0
+    assert [(type(e), e.code, e.again_in) for e in ends] == [
+        (ChildEnded, -signal.SIGHUP, 0.0),
+        (ChildEnded, 0, None),
+    ]
+
+
+async def test_a_stop_that_comes_while_a_child_is_being_made_ends_that_child_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    bus, ends, real = Bus(), list[ChildEnded](), asyncio.create_subprocess_exec
+    supervisor = Supervisor(["sleep", "60"], 1, UNREACHABLE, grace=20, burst=False, bus=bus)
+    bus.on(ChildEnded, ends.append)
+
+    async def make(*words: str, **options: Any) -> Any:
+        child = await real(*words, **options)
+        supervisor._on_signal()
+        return child
+
+    monkeypatch.setattr(asyncio, "create_subprocess_exec", make)
+    async with asyncio.timeout(5):
+        assert await supervisor.run() == 0
+    assert [event.code for event in ends] == [-signal.SIGTERM]
 
 
 def test_only_tasks_of_the_worker_that_was_reported_go_back_at_once(database: Database) -> None:

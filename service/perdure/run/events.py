@@ -68,10 +68,7 @@ class WorkerStopping(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerStopped(Event):
-    """The worker ends; `abandoned` runs had not ended by then.
-
-    `held` tasks could not be given back: they run again when the worker's lease has ended.
-    """
+    """The worker ends: `abandoned` runs have not, `held` tasks wait for the end of its lease."""
 
     names: ClassVar[tuple[str, ...]] = ("worker.stopped",)
     worker_id: int
@@ -297,21 +294,28 @@ class ChildStarted(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChildEnded(Event):
-    """A worker process of a supervisor has ended; `code` is negative for a signal."""
+    """A supervisor's worker has ended, by a signal if `code` < 0; the next in `again_in` seconds."""
 
     names: ClassVar[tuple[str, ...]] = ("supervisor.child_ended",)
     pid: int
     place: int
     code: int
+    again_in: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChildFailed(ChildEnded):
+    """It has crashed, or ended with an error, which it has told itself."""
+
+    names: ClassVar[tuple[str, ...]] = ("supervisor.child_failed",)
 
 
 EVENTS: tuple[type[Event], ...] = (
     *(WorkerStarted, WorkerStopping, WorkerStopped, WorkerRecovered),
     *(TasksClaimed, TasksCompleted, Promoted, EndingsDropped),
     *(TaskStarted, TaskEnded, TaskRetrying, TaskSuspended, TaskInterrupted, TaskLost, Overdue),
-    *(QueuePaused, QueueResumed, BeatFailed, DatabaseLost, DatabaseBack),
-    *(Reloaded, ReloadRefused, SettingsOdd, ListenerFailed, LoopFailed),
-    *(ChildStarted, ChildEnded),
+    *(QueuePaused, QueueResumed, BeatFailed, DatabaseLost, DatabaseBack, ListenerFailed),
+    *(Reloaded, ReloadRefused, SettingsOdd, LoopFailed, ChildStarted, ChildEnded, ChildFailed),
 )
 NAMES = frozenset(name for kind in EVENTS for name in kind.names)
 

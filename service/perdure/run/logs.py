@@ -44,7 +44,7 @@ LEVELS: Mapping[str, int] = MappingProxyType(
     | dict.fromkeys(
         (
             *("worker.recovered", "task.retrying", "task.lost", "task.overdue"),
-            *("beat.failed", "settings.odd"),
+            *("beat.failed", "settings.odd", "supervisor.child_failed"),
         ),
         logging.WARNING,
     )

@@ -17,20 +17,30 @@ import time
 from collections.abc import Sequence
 from contextlib import closing
 
-from perdure.run.events import Bus, ChildEnded, ChildStarted, LoopFailed, WorkerRecovered
+from perdure.run.events import (
+    Bus,
+    ChildEnded,
+    ChildFailed,
+    ChildStarted,
+    LoopFailed,
+    WorkerRecovered,
+)
 from perdure.run.loop import Backoff
 from perdure.store import workers
 from perdure.store.database import Database
 from perdure.store.faults import is_transient
 
+EXIT_FAILED = 1
 EXIT_CONFIGURATION = 78
 EXIT_RECYCLE = 75
 """A worker that has done its share of tasks, or grown too large, ends so: start a new one."""
 QUICK_SECONDS = 5.0
 """A child that lives shorter than this is started again only after a growing pause."""
+PAUSE_SECONDS_MAX = 60.0
+"""To this it grows: what fails whenever it is started needs somebody's hand."""
 KILL_MARGIN_SECONDS = 4.0
-_CLEAN = (0, EXIT_RECYCLE, -signal.SIGTERM)
-"""Ends that leave nothing behind: SIGTERM itself ends only a child that is not a worker yet."""
+_CLEAN = (0, EXIT_RECYCLE, -signal.SIGTERM, -signal.SIGHUP)
+"""Ends that leave nothing behind: a signal itself ends only a child that is not a worker yet."""
 
 
 class Supervisor:
@@ -39,7 +49,7 @@ class Supervisor:
     Args:
         command: program and arguments of one worker process.
         grace: seconds that a worker may take to stop; a child that takes longer is killed.
-        burst: a child that ends by itself with 0 is not started again.
+        burst: a child that ends by itself is not started again, unless it has crashed.
     """
 
     def __init__(
@@ -94,27 +104,37 @@ class Supervisor:
         backoff = Backoff(random.Random(), floor=0.1)  # noqa: S311  (jitter, no secret)
         while not self._stopping.is_set():
             began = time.monotonic()
-            code = await self._live(place)
-            if self._stopping.is_set() or (self._burst and code == 0):
-                self._status = self._status or (0 if code in _CLEAN else 1)
-                return
+            pid, code = await self._live(place)
             if code == EXIT_CONFIGURATION:
                 # It would be as wrong the next time: everything ends, with the same code.
                 self._status = EXIT_CONFIGURATION
                 self._on_signal()
-                return
-            if code != EXIT_RECYCLE and time.monotonic() - began < QUICK_SECONDS:
-                await self._pause(backoff.next())
-            else:
+            wanted = code in (EXIT_RECYCLE, -signal.SIGHUP)
+            quick = not wanted and time.monotonic() - began < QUICK_SECONDS
+            if not quick:
                 backoff.reset()
+            pause = backoff.next(PAUSE_SECONDS_MAX) if quick else 0.0
+            over = self._stopping.is_set() or (self._burst and code in (0, EXIT_FAILED))
+            self._tell_end(pid, place, code, None if over else pause)
+            if over:
+                self._status = self._status or (0 if code in _CLEAN else 1)
+                return
+            await self._pause(pause)
 
-    async def _live(self, place: int) -> int:
-        """One child from its start to its end; its exit code."""
+    def _tell_end(self, pid: int, place: int, code: int, again_in: float | None) -> None:
+        event = ChildEnded if code in _CLEAN else ChildFailed
+        self._bus.emit(event(pid=pid, place=place, code=code, again_in=again_in))
+
+    async def _live(self, place: int) -> tuple[int, int]:
+        """One child from its start to its end; its process and its exit code."""
         # In a group of its own: Ctrl-C in a terminal is for the supervisor; a child that gets it
         # as well would take the SIGTERM that follows for a second signal, and not wait.
         child = await asyncio.create_subprocess_exec(*self._command, process_group=0)
         self._children[child.pid] = child
         self._bus.emit(ChildStarted(pid=child.pid, place=place))
+        if self._stopping.is_set():
+            # The signal came while it was being made, and has passed it by.
+            child.terminate()
         ended = asyncio.create_task(child.wait())
         asked = asyncio.create_task(self._stopping.wait())
         try:
@@ -131,10 +151,9 @@ class Supervisor:
                 child.kill()
                 await asyncio.wait([ended])
             self._children.pop(child.pid, None)
-        self._bus.emit(ChildEnded(pid=child.pid, place=place, code=code))
         if code not in (*_CLEAN, EXIT_CONFIGURATION):
             await asyncio.to_thread(self._report, child.pid)
-        return code
+        return child.pid, code
 
     def _report(self, pid: int) -> None:
         """Say that the child is dead, and put its tasks back at once: this death is no suspicion.
