@@ -1,9 +1,12 @@
 -- Runs a failed or cancelled task again with failures and crashes 0: retried; one that waits for its
--- retry at once: hastened. Else live, completed, key_taken, not_found: nothing has changed.
-create function perdure.retry(id bigint) returns text
+-- retry at once: hastened. Else live, completed, key_taken, not_found: nothing has changed. A patch, or a
+-- whole execution metadata, mends the checkpoint from which it goes on, as a proceed does.
+create function perdure.retry(id bigint, patch jsonb default null, execution_metadata jsonb default null) returns text
     language plpgsql security definer set search_path = pg_catalog, perdure, pg_temp as $$
 #variable_conflict use_column
 declare
+    signal jsonb := perdure.signal(retry.patch, retry.execution_metadata, null, null);
+    brought jsonb;
     task record;
     place text;
     ended record;
@@ -21,8 +24,11 @@ begin
     place := perdure.locate(task.id);
     if place = 'waiting' and exists (select from perdure.waiting where task_id = task.id and reason = 'retry') then
         perform perdure.take_out(task.id, place);
+        if signal <> '{}' then
+            brought := perdure.apply_signal(task.id, signal);
+        end if;
         perform perdure.place(array[task.id], 'retry');
-        insert into perdure.audit (action, task_id) values ('retry', task.id);
+        insert into perdure.audit (action, task_id, details) values ('retry', task.id, brought);
         return 'hastened';
     elsif place is distinct from 'ended' then
         return coalesce(case when place is not null then 'live' end, 'not_found');
@@ -53,8 +59,11 @@ begin
     insert into perdure.progress (task_id, attempt, reason) values (task.id, ended.attempt, 'requeued')
     on conflict (task_id) do update
         set attempt = greatest(progress.attempt, excluded.attempt), failures = 0, crashes = 0, started_at = null;
+    if signal <> '{}' then
+        brought := perdure.apply_signal(task.id, signal);
+    end if;
     perform perdure.forget_mail(task.id);
     perform perdure.place(array[task.id], 'requeued');
-    insert into perdure.audit (action, task_id) values ('retry', task.id);
+    insert into perdure.audit (action, task_id, details) values ('retry', task.id, brought);
     return 'retried';
 end $$;

@@ -339,11 +339,17 @@ def cancel(context: typer.Context, ids: options.TaskIds, as_json: options.Json =
 
 
 @app.command()
-def retry(context: typer.Context, ids: options.TaskIds, as_json: options.Json = False) -> int:
+def retry(
+    context: typer.Context,
+    ids: options.TaskIds,
+    patch: options.Patch = None,
+    execution_metadata: options.Whole = None,
+    as_json: options.Json = False,
+) -> int:
     """Run failed tasks again, from their checkpoint."""
     from perdure.cli import tasks
 
-    return tasks.retry(_given(context), ids, as_json=as_json)
+    return tasks.retry(_given(context), ids, patch, execution_metadata, as_json=as_json)
 
 
 @app.command()

@@ -190,10 +190,17 @@ def cancel(given: Given, ids: Sequence[int], *, as_json: bool) -> int:
     return _each(given, ids, SyncTaskClient.cancel, failures={"not_found"}, as_json=as_json)
 
 
-def retry(given: Given, ids: Sequence[int], *, as_json: bool) -> int:
-    """Run again; one that is live already is not a failure."""
+def retry(
+    given: Given, ids: Sequence[int], patch: str | None, whole: str | None, *, as_json: bool
+) -> int:
+    """Run again, from a mended checkpoint if one is brought; a live one is not a failure."""
+    change, checkpoint = _json("--patch", patch), _json("--execution-metadata", whole)
+
+    def again(client: SyncTaskClient, id: int) -> str:
+        return client.retry(id, patch=change, execution_metadata=checkpoint)
+
     failures = {"not_found", "completed", "key_taken"}
-    return _each(given, ids, SyncTaskClient.retry, failures=failures, as_json=as_json)
+    return _each(given, ids, again, failures=failures, as_json=as_json)
 
 
 def proceed(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Collection, Iterable
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Collection, Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast, overload
 
@@ -220,9 +220,21 @@ class TaskClient:
         """Cancel a task: cancelled, requested (it is running), ended, not_found."""
         return await self._do(operations.cancel(id), on)
 
-    async def retry(self, id: int, *, on: CallersConnection | None = None) -> str:
-        """Run it again: retried, hastened, live, completed, key_taken, not_found."""
-        return await self._do(operations.retry(id), on)
+    async def retry(
+        self,
+        id: int,
+        *,
+        patch: Mapping[str, Any] | None = None,
+        execution_metadata: Any = None,
+        on: CallersConnection | None = None,
+    ) -> str:
+        """Run it again: retried, hastened, live, completed, key_taken, not_found.
+
+        A merge patch, or a whole execution metadata, mends the checkpoint that it goes on from.
+        """
+        brought = requests.signal_of({"patch": patch, "execution_metadata": execution_metadata})
+        operation = operations.retry(id, brought.patch, brought.execution_metadata)
+        return await self._do(operation, on)
 
     async def repeat(self, id: int, *, on: CallersConnection | None = None) -> int | None:
         """Enqueue a copy of a task: its id; None for an unknown task."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast, overload
 
@@ -214,9 +214,21 @@ class SyncTaskClient:
         """Cancel a task: cancelled, requested (it is running), ended, not_found."""
         return self._do(operations.cancel(id), on)
 
-    def retry(self, id: int, *, on: CallersConnection | None = None) -> str:
-        """Run it again: retried, hastened, live, completed, key_taken, not_found."""
-        return self._do(operations.retry(id), on)
+    def retry(
+        self,
+        id: int,
+        *,
+        patch: Mapping[str, Any] | None = None,
+        execution_metadata: Any = None,
+        on: CallersConnection | None = None,
+    ) -> str:
+        """Run it again: retried, hastened, live, completed, key_taken, not_found.
+
+        A merge patch, or a whole execution metadata, mends the checkpoint that it goes on from.
+        """
+        brought = requests.signal_of({"patch": patch, "execution_metadata": execution_metadata})
+        operation = operations.retry(id, brought.patch, brought.execution_metadata)
+        return self._do(operation, on)
 
     def repeat(self, id: int, *, on: CallersConnection | None = None) -> int | None:
         """Enqueue a copy of a task: its id; None for an unknown task."""

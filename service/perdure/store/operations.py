@@ -137,9 +137,12 @@ def cancel(id: int) -> Operation[str]:
     return Operation("cancel", {"id": id}, _text, "same")
 
 
-def retry(id: int) -> Operation[str]:
-    """Answers retried, hastened, live, completed, key_taken, not_found."""
-    return Operation("retry", {"id": id}, _text)
+def retry(
+    id: int, patch: str | None = None, execution_metadata: str | None = None
+) -> Operation[str]:
+    """JSON texts. Answers retried, hastened, live, completed, key_taken, not_found."""
+    params = {"id": id, "patch": patch, "execution_metadata": execution_metadata}
+    return Operation("retry", params, _text)
 
 
 def repeat(id: int) -> Operation[int | None]:

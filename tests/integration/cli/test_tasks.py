@@ -173,6 +173,18 @@ def test_cancel_and_retry_say_what_became_of_each_task(run: Run) -> None:
     assert run("retry", 1).out == "task 1 live\n"
 
 
+def test_a_retry_mends_the_checkpoint_that_it_goes_on_from(run: Run, end: End) -> None:
+    run("enqueue", "a")
+    end(1, "failed", error={"kind": "invalid", "message": "page: not a number"})
+    both = ["--patch", "{}", "--execution-metadata", "{}"]
+    assert "exclude each other" in run("retry", 1, *both, code=2).err
+    assert run("retry", 1, "--patch", '{"page": 7}').out == "task 1 retried\n"
+    assert run("show", 1, "--json").json["execution_metadata"] == {"page": 7}
+    run("cancel", 1)
+    run("retry", 1, "--execution-metadata", '{"rows": 1}')
+    assert run("show", 1, "--json").json["execution_metadata"] == {"rows": 1}
+
+
 def test_a_completed_task_is_not_run_again(run: Run, end: End) -> None:
     run("enqueue", "a")
     end(1)
