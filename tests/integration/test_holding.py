@@ -120,7 +120,7 @@ async def test_a_lane_made_while_the_lanes_are_read_is_not_missed(
 
     async with running(database, shop.service) as worker:
         enqueuer = worker.worker._enqueuer
-        await worker.until(lambda: enqueuer.empty_since)
+        await worker.until(lambda: enqueuer.sweeps)
         before = enqueuer._lanes_wanted
 
         async def lanes(session: Any, names: Any) -> Any:

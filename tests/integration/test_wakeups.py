@@ -131,7 +131,7 @@ async def test_without_wake_ups_tasks_are_found_by_looking(database: Database) -
         running(database, shop.service, scheduling__wakeups="off") as worker,
         ears(database) as heard,
     ):
-        await worker.until(lambda: worker.worker._enqueuer.empty_since)
+        await worker.until(lambda: worker.worker._enqueuer.sweeps)
         insert = "insert into perdure.tasks (name) values ('a')"
         assert await started_within(worker, shop, lambda: worker.ask(insert)) < SOON
         assert not database.rows(AWAITED)

@@ -108,6 +108,8 @@ class BeatLoop:
         self.worker_id = 0
         self.good_until = 0.0
         """Until when, by the monotonic clock, nobody else can have this worker's tasks."""
+        self.sent_at = 0.0
+        """When the last beat was sent that came back, and was served, by the monotonic clock."""
         self._database = database
         self._registration = registration
         self._types = types
@@ -258,6 +260,7 @@ class BeatLoop:
         if self._good_since is None:
             self._good_since = sent
         self._serve(session, heard, pace, gapless=sent - self._good_since)
+        self.sent_at = sent
         next_beat = sent + pace.beat_interval * (1 - 0.1 * self._rng.random())
         if self._due_at is not None:
             next_beat = min(next_beat, max(self._due_at, self._blocked_until))

@@ -100,8 +100,8 @@ class Enqueuer:
         """Nothing starts for now; set it with `hold`."""
         self.low = 0
         """With this many in the buffer, or fewer, it should be woken."""
-        self.empty_since: float | None = None
-        """When a sweep last found nothing while nothing was here; None: there was something."""
+        self.sweeps = 0
+        """How often all lanes have been read to their end, and nothing was found."""
         self._database = database
         self._names = frozenset(names)
         self._served: tuple[Lane, ...] = ()
@@ -212,13 +212,9 @@ class Enqueuer:
             self._queue_of = {lane.id: lane.queue for lane in self._lanes}
             self._lanes_version = version
             self._serve()
-        if await self._claim(session, most, tuning):
-            self.empty_since = None
+        if await self._claim(session, most, tuning) or not self._positions.exhausted:
             return 0
-        if not self._positions.exhausted:
-            return 0
-        if self.empty_since is None:
-            self.empty_since = self._clock()
+        self.sweeps += 1
         return await self._idle(session, tuning)
 
     async def _claim(self, session: Session, most: int, tuning: Tuning) -> int:
@@ -265,7 +261,6 @@ class Enqueuer:
             await workers.await_work(session, queues, AWAIT_POLLS * pause)
             self._awaited, self._awaited_until = queues, now + AWAIT_POLLS * pause
             if await self._claim(session, self._room(self._demand(), tuning), tuning):
-                self.empty_since = None
                 return 0
         return pause
 

@@ -294,7 +294,7 @@ class ChildStarted(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChildEnded(Event):
-    """A supervisor's worker has ended, by a signal if `code` < 0; the next in `again_in` seconds."""
+    """A supervised worker has ended, by a signal if `code` < 0; the next in `again_in` s."""
 
     names: ClassVar[tuple[str, ...]] = ("supervisor.child_ended",)
     pid: int

@@ -19,6 +19,7 @@ from perdure.declare.kind import NewTask
 from perdure.declare.registry import Registry
 from perdure.run.attempt import Attempt
 from perdure.run.beat import BeatLoop, Pace
+from perdure.run.burst import Burst
 from perdure.run.children import Children
 from perdure.run.completer import Completer
 from perdure.run.enqueuer import Demand, Enqueuer, Tuning
@@ -50,8 +51,6 @@ CLOSING_SECONDS_MIN = 0.25
 """To say goodbye there is so long at least, whatever else has taken its time."""
 RECYCLE_SECONDS = 60.0
 """What runs in a process that is to be replaced may end by itself for so long."""
-BURST_QUIET_SECONDS = 0.2
-"""A burst ends when nothing was found for so long and nothing is due."""
 FIXED_CONNECTIONS = 3
 """Beat, claim and flush: handlers can never use these up."""
 
@@ -137,13 +136,6 @@ class Worker:
             application=self.options.application, cancelled=set(),
         )  # fmt: skip
         self._news = News(self._tools, self._enqueuer)
-        self._watch = Watch(
-            self._holdings, bus=self._bus, stop=self.ask_to_stop,
-            is_done=self._is_done if self.options.burst else None,
-            memory_most_mb=self.options.memory_most_mb, supervisor_pid=self.options.supervisor_pid,
-            health_file=self.options.health_file,
-            good_until=lambda: self._beat.good_until, lease_over=self._lease_over,
-        )  # fmt: skip
         self._slots = Slots(take=self._enqueuer.take, run=self._run, took=self._took)
         self._beat = BeatLoop(
             self._database, self._registration, self._registry.described(),
@@ -151,6 +143,17 @@ class Worker:
             hooks=self._news.hooks(held=self._held, reborn=self._reborn),
             pace=lambda: Pace.of(self.settings), bus=self._bus,
             rng=random.Random(self._rng.random()),  # noqa: S311  (jitter, no secret)
+        )  # fmt: skip
+        self._burst = Burst(
+            self._holdings, beat=self._beat, enqueuer=self._enqueuer, completer=self._completer,
+            slots=self._slots,
+        )  # fmt: skip
+        self._watch = Watch(
+            self._holdings, bus=self._bus, stop=self.ask_to_stop,
+            is_done=self._burst.is_done if self.options.burst else None,
+            memory_most_mb=self.options.memory_most_mb, supervisor_pid=self.options.supervisor_pid,
+            health_file=self.options.health_file,
+            good_until=lambda: self._beat.good_until, lease_over=self._lease_over,
         )  # fmt: skip
 
     async def __aenter__(self) -> Self:
@@ -381,12 +384,3 @@ class Worker:
     def _lease_over(self) -> None:
         self._news.lease_over()
         self._beat.hang_up()
-
-    def _is_done(self) -> bool:
-        """Nothing here, nothing found by the last sweep, nothing due before the next beat."""
-        since = self._enqueuer.empty_since
-        return (
-            since is not None and time.monotonic() - since > BURST_QUIET_SECONDS
-            and not self._holdings.running and not self._enqueuer.buffer
-            and not self._completer.backlog and not self._beat.expects_work
-        )  # fmt: skip
