@@ -70,6 +70,7 @@ async def test_a_burst_waits_for_a_retry_that_is_being_claimed(
         enqueuer = worker.worker._enqueuer
         await worker.until(lambda: worker.worker.held)
         swept = enqueuer.sweeps
+        enqueuer.loop.wake()
         await worker.until(lambda: enqueuer.sweeps > swept)
         monkeypatch.setattr(queue, "claim", claimed_late)
         tasks.go.set()
