@@ -57,6 +57,7 @@ async def spoiled(worker: Running, argument: str = "patch", text: str = '{"page"
     await worker.ask(f"select perdure.proceed(%s, {argument} => %s::jsonb)", task_id, text)
     ended = await worker.ended(task_id)
     assert (ended["state"], ended["reason"]) == ("failed", "invalid")
+    assert ended["error"]["message"].startswith("execution metadata: $.page")
     return task_id
 
 

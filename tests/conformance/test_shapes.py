@@ -104,7 +104,7 @@ async def test_metadata_that_does_not_fit_fails_without_a_run(database: Database
             assert (row["state"], row["reason"]) == ("failed", "invalid")
             assert (row["attempt"], row["failures"], row["started_at"]) == (0, 0, None)
             assert row["error"]["kind"] == "invalid"
-            assert field in row["error"]["message"]
+            assert row["error"]["message"].startswith(f"metadata: $.{field}")
         assert (await worker.ended(right))["result"] == "u"
     assert called == [right]
     assert database.value("select count(*) from perdure.attempts") == 0

@@ -83,13 +83,16 @@ class Attempt(StoppableRun):
                 )
 
     def _read(self) -> tuple[Any, str | None]:
-        """The metadata, and why it or the checkpoint cannot be read."""
+        """The metadata, and why it or the checkpoint cannot be read: which of them, and where."""
         try:
             metadata = self.definition.metadata.load(self.claimed.metadata)
-            if self.claimed.execution_metadata is not None:
+        except InvalidPayload as error:
+            return None, f"metadata: {error}"
+        if self.claimed.execution_metadata is not None:
+            try:
                 self._check_checkpoint()
-        except (InvalidPayload, NewerCheckpoint) as error:
-            return None, str(error)
+            except (InvalidPayload, NewerCheckpoint) as error:
+                return None, f"execution metadata: {error}"
         return metadata, None
 
     def _begin(self, invalid: str | None) -> Run | Move:

@@ -44,7 +44,7 @@ def load_execution_metadata(
             value = upgrades[number](value)
         except Exception as error:  # an upgrade is the user's and may raise anything
             raise InvalidPayload(
-                f"the upgrade of execution metadata from version {number} failed:"
+                f"the upgrade from version {number} failed:"
                 f" {type(error).__name__}: {clean_text(error, 2000)}"
             ) from error
     return payload.load(encode_json(value))
