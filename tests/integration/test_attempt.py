@@ -22,6 +22,10 @@ class Number(BaseModel):
     n: int = 0
 
 
+class Text(BaseModel):
+    text: str = ""
+
+
 async def test_an_exception_after_the_completing_transaction_changes_nothing(
     database: Database,
 ) -> None:
@@ -157,3 +161,25 @@ async def test_a_traceback_begins_with_the_handler(database: Database) -> None:
             assert lines[0] == "Traceback (most recent call last):"
             assert lines[1].endswith(f"in {name}")
             assert lines[-1] == "ValueError: no"
+
+
+@pytest.mark.parametrize("mode", ["thread", "loop"])
+async def test_a_checkpoint_that_is_too_large_to_be_saved_soon_is_told_to_the_handler(
+    database: Database, mode: str
+) -> None:
+    builder = TaskService.builder().configure_execution(max_retry_count=0)
+    large = TaskKind("large", Number, execution_metadata=Text)
+
+    def save(context: SyncTaskContext[Number, Text]) -> None:
+        context.execution_metadata.text = "x" * 2000
+        context.checkpoint_soon()
+
+    async def save_on_loop(context: TaskContext[Number, Text]) -> None:
+        context.execution_metadata.text = "x" * 2000
+        context.checkpoint_soon()
+
+    builder.task(large)(save if mode == "thread" else save_on_loop)
+    async with running(database, builder.build(), limits__checkpoint_bytes="1KiB") as worker:
+        task = await worker.ended(await worker.enqueue("large"))
+    assert (task["state"], task["error"]["type"]) == ("failed", "TooLarge")
+    database.check_drained()

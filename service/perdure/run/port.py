@@ -110,7 +110,7 @@ class FencedRun:
 
     def save_soon(self, saved: Saved) -> None:
         """As RunPort."""
-        self._check_size(saved)
+        self.check_size(saved)
         self.tools.completer.save_soon(self._saving(saved))
 
     def report(self, progress: str) -> None:
@@ -134,7 +134,7 @@ class FencedRun:
 
     async def save(self, saved: Saved, explicit: bool) -> None:
         """As RunPort."""
-        self._check_size(saved)
+        self.check_size(saved)
         with translated():
             held = await self.tools.completer.save(self._saving(saved)._replace(explicit=explicit))
         if not held:
@@ -219,7 +219,7 @@ class FencedRun:
 
     def checkpoint_params(self, saved: Saved) -> dict[str, object]:
         """What the statement `checkpoint` takes besides lease and task; TooLarge beyond a limit."""
-        self._check_size(saved)
+        self.check_size(saved)
         return {
             "attempt": self.attempt,
             "started_at": self.started_at,
@@ -228,7 +228,7 @@ class FencedRun:
 
     def complete_params(self, result: str, saved: Saved) -> dict[str, object]:
         """What the statement `complete` takes besides lease and task; TooLarge beyond a limit."""
-        self._check_size(saved)
+        self.check_size(saved)
         goal = Ended(state="completed", result=result)
         move = Move(to=goal, attempt=self.attempt, saved=saved, explicit=True)
         settling = Settling(self.lease, self.task_id, self.started_at, move, self.progress)
@@ -243,7 +243,8 @@ class FencedRun:
                 "store it elsewhere and return a reference"
             )
 
-    def _check_size(self, saved: Saved) -> None:
+    def check_size(self, saved: Saved) -> None:
+        """TooLarge for execution metadata and steps beyond their limit."""
         most = self.tools.settings().limits.checkpoint_bytes
         texts = [text for text in (saved.execution_metadata, saved.steps) if text is not None]
         if size := excess(most, *texts):
@@ -275,6 +276,7 @@ class ThreadPort:
 
     def save_soon(self, saved: Saved) -> None:
         """As RunPort."""
+        self._fenced.check_size(saved)  # an error on the loop would reach nobody
         self._loop.call_soon_threadsafe(self._fenced.save_soon, saved)
 
     def report(self, progress: str) -> None:
