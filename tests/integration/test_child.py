@@ -246,6 +246,16 @@ async def test_a_task_that_eats_memory_fails_alone(database: Database, ledger: L
     assert not ledger.records("eaten")
 
 
+async def test_a_child_that_says_what_is_no_message_has_crashed(
+    database: Database, ledger: Ledger
+) -> None:
+    async with running(database, service, options=ISOLATED, execution__isolate_after="1") as worker:
+        row = await worker.ended(await worker.enqueue("babbles"))
+        assert worker.worker._children._all == set()
+    assert (row["state"], row["error"]["kind"]) == ("failed", "crash")
+    assert all(gone(record["pid"], 0) for record in ledger.records("start"))
+
+
 async def test_without_an_application_the_failure_says_how_to_start_the_worker(
     database: Database, ledger: Ledger
 ) -> None:

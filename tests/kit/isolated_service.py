@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import sys
 import time
 from typing import Any, NoReturn
 
@@ -14,6 +15,7 @@ from tests.kit.ledger import note
 from perdure.declare.context import TaskContext
 from perdure.declare.kind import TaskKind
 from perdure.declare.sync_context import SyncTaskContext
+from perdure.run.pipe import packed
 from perdure.service import TaskService
 from perdure.tasks.outcomes import Failure, Suspended
 from perdure.tasks.policies import RetryPolicy, Timeouts
@@ -61,6 +63,8 @@ leaves = TaskKind("leaves", Number)
 neighbour = TaskKind("neighbour", Number, result=Number)
 poison = TaskKind("poison", Number)
 
+babbles = TaskKind("babbles", Number)
+
 go_on = asyncio.Event()
 """The neighbour waits for it, in the test's own process."""
 
@@ -72,6 +76,14 @@ def run_plain(context: SyncTaskContext[Number, None]) -> Number:
     """Say where it runs."""
     note("start", context.task_id, parent=os.getppid())
     return Number(n=context.metadata.n + 1)
+
+
+@builder.task(babbles, isolated=True)
+def run_babbles(context: SyncTaskContext[Number, None]) -> None:
+    """Write into the pipe what is no message, as a fork that went wrong might."""
+    note("start", context.task_id)
+    os.write(int(sys.argv[1]), packed([context.task_id]))  # type: ignore[arg-type]
+    context.stop.wait()
 
 
 @builder.task(works, isolated=True)

@@ -66,7 +66,7 @@ class ChildRun:
             try:
                 end = await self._converse(self._child)
             except BaseException:
-                self._child.kill()
+                await children.drop(self._child)
                 raise
             if end is None:
                 code = await children.gone(self._child)

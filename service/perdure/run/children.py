@@ -70,10 +70,11 @@ class Child:
             (size,) = HEADER.unpack(await self._reader.readexactly(HEADER.size))
             if size > MESSAGE_BYTES_MAX:
                 return None
-            message: Message = json.loads(await self._reader.readexactly(size))
+            message = json.loads(await self._reader.readexactly(size))
         except (EOFError, OSError, ValueError):
             return None
-        return message
+        # What its handler has forked may write here, too, and anything.
+        return message if isinstance(message, dict) and "what" in message else None
 
     def break_off(self) -> None:
         """SIGTERM, which the child sends to itself, now; SIGKILL if that does not end it in time.
