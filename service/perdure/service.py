@@ -148,10 +148,10 @@ class TaskService:
             self.registry, self.settings, database,
             bus=bus, operation_of=self.operation_of, options=options,
         )  # fmt: skip
-        signals = _Signals(worker)
+        signals = _Signals(worker, supervised=options.supervisor_pid is not None)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, signals.stop)
+            loop.add_signal_handler(number, signals.stop, number)
         loop.add_signal_handler(signal.SIGHUP, self._reload, worker, bus)
         _collect_less()
         await worker.start()
@@ -197,14 +197,21 @@ class TaskService:
 
 
 class _Signals:
-    """The first signal begins the stop protocol; the second releases what runs and ends at once."""
+    """The first signal begins the stop protocol; the second releases what runs and ends at once.
 
-    def __init__(self, worker: Worker) -> None:
+    A supervised worker may get the first SIGTERM twice, by a service manager that sends one to each
+    process, and by its supervisor: for it the second signal is SIGINT.
+    """
+
+    def __init__(self, worker: Worker, *, supervised: bool) -> None:
         self.count = 0
         self._worker = worker
+        self._supervised = supervised
         self._last: asyncio.Task[None] | None = None
 
-    def stop(self) -> None:
+    def stop(self, number: signal.Signals) -> None:
+        if self._supervised and self.count and number == signal.SIGTERM:
+            return
         self.count += 1
         self._worker.ask_to_stop("shutdown")
         if self.count > 1 and self._last is None:

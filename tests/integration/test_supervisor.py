@@ -109,6 +109,30 @@ def test_sigterm_stops_all_and_hands_their_tasks_back(
         assert database.rows(state, (task,)) == [("pending", 1, 1, 0)]
 
 
+def test_a_signal_to_every_process_is_one_signal_and_a_second_one_ends_all_at_once(
+    database: Database, commands: Commands
+) -> None:
+    supervisor = commands.start(*WORKER, "--processes", "2", execution__stop_grace="1s")
+    children = alive(database, 2)
+    tasks = enqueue(database, "endless", 3)
+    until(lambda: len(commands.ledger.records("start")) == 3)
+    for pid in children:
+        os.kill(pid, signal.SIGTERM)
+    stop(supervisor)
+    for task in tasks:
+        state = "select state, interruptions from perdure.task(%s)"
+        assert database.rows(state, (task,)) == [("pending", 1)]
+    supervisor = commands.start(
+        *WORKER, "--processes", "2", logging__level="info",
+        execution__stop_grace="20s", execution__shutdown_grace="20s",
+    )  # fmt: skip
+    until(lambda: len(commands.ledger.records("start")) == 6)
+    supervisor.signal(signal.SIGTERM)
+    until(lambda: supervisor.said.count("worker.stopping") == 2)
+    supervisor.signal(signal.SIGTERM)
+    assert supervisor.wait(5) == 1
+
+
 def first_ends_with(code: int, tmp_path: Path) -> list[str]:
     """A command whose first process ends at once, while all later ones wait to be ended."""
     script = (

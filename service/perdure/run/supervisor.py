@@ -92,7 +92,8 @@ class Supervisor:
         """The first asks, the second does not wait."""
         self._signals += 1
         self._stopping.set()
-        self._forward(signal.SIGTERM)
+        # To a worker of ours any number of SIGTERM is one: a service manager may send its own.
+        self._forward(signal.SIGTERM if self._signals == 1 else signal.SIGINT)
 
     def _forward(self, number: signal.Signals) -> None:
         for child in self._children.values():
