@@ -6,6 +6,7 @@ import asyncio
 import os
 import resource
 import time
+from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -15,6 +16,7 @@ from tests.kit.gate import lose
 from tests.kit.running import Running, running
 
 from perdure.declare.context import TaskContext
+from perdure.run.worker import Options
 from perdure.service import TaskService
 from perdure.store import queue, workers
 from perdure.store.database import Session
@@ -177,6 +179,28 @@ async def test_a_beat_that_hangs_lets_the_lease_end_on_time(
             monkeypatch.undo()
         shop.go.set()
         await ended(worker, 4)
+    database.check_drained()
+
+
+async def test_the_end_of_the_lease_is_noticed_whatever_else_cannot_be_looked_at(
+    database: Database, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    shop = Shop()
+    enqueue(database, 1)
+
+    def full(*_: Any) -> None:
+        raise OSError("no space left on device")
+
+    options = Options(health_file=tmp_path / "health")
+    async with running(database, shop.service, options=options) as worker:
+        await worker.until(lambda: shop.starts)
+        monkeypatch.setattr(os, "utime", full)
+        with psycopg.connect(database.dsn) as other:
+            other.execute("select from perdure.workers for update")
+            await worker.until(lambda: shop.reasons, 5)
+            assert shop.reasons == ["lease_lost"]
+        shop.go.set()
+        await ended(worker, 1)
     database.check_drained()
 
 

@@ -11,14 +11,14 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from perdure.run.events import Bus, Overdue
+from perdure.run.events import Bus, LoopFailed, Overdue
 from perdure.run.holdings import Holdings
 from perdure.run.pulse import Pulse
 
 WATCH_SECONDS = 0.5
 BURST_WATCH_SECONDS = 0.05
 OVERDUE_SECONDS = 60.0
-"""A run that does not end although it was asked to is reported this often."""
+"""A run that does not end although it was asked to is reported this often; so is a fault here."""
 
 
 class Watch:
@@ -57,6 +57,7 @@ class Watch:
         self._good_until = good_until
         self._lease_over = lease_over
         self._told: dict[int, float] = {}
+        self._failed_at: float | None = None
 
     async def run(self) -> None:
         """Look until cancelled."""
@@ -64,20 +65,33 @@ class Watch:
             await self._look(pulse)
 
     async def _look(self, pulse: Pulse) -> None:
+        pause = WATCH_SECONDS if self._is_done is None else BURST_WATCH_SECONDS
         while True:
-            pulse.beat()
-            pause = WATCH_SECONDS if self._is_done is None else BURST_WATCH_SECONDS
             left = self._good_until() - time.monotonic()
             if left <= 0:
                 self._lease_over()
             await asyncio.sleep(pause if left <= 0 else min(pause, left))
-            self._report_overdue(time.monotonic())
-            if self._memory_most_mb is not None and memory_mb() > self._memory_most_mb:
-                self._stop("recycle")
-            if self._supervisor_pid not in (None, os.getppid()):
-                self._stop("shutdown")
-            if self._is_done is not None and self._is_done():
-                self._stop("burst")
+            try:
+                self._look_around(pulse)
+            except Exception as error:  # noqa: BLE001  (who else would see the end of the lease?)
+                self._tell(error)
+
+    def _look_around(self, pulse: Pulse) -> None:
+        pulse.beat()
+        self._report_overdue(time.monotonic())
+        if self._supervisor_pid not in (None, os.getppid()):
+            self._stop("shutdown")
+        if self._is_done is not None and self._is_done():
+            self._stop("burst")
+        if self._memory_most_mb is not None and memory_mb() > self._memory_most_mb:
+            self._stop("recycle")
+
+    def _tell(self, error: Exception) -> None:
+        """Say it once a minute: it is likely to come back at each look."""
+        now = time.monotonic()
+        if self._failed_at is None or now - self._failed_at >= OVERDUE_SECONDS:
+            self._failed_at = now
+            self._bus.emit(LoopFailed(loop="watch", error=error))
 
     def _report_overdue(self, now: float) -> None:
         running = self._holdings.running
