@@ -10,6 +10,7 @@ from pydantic import BaseModel
 from tests.kit.databases import Database
 from tests.kit.running import Running, running
 
+from perdure.client.client import TaskClient
 from perdure.declare.context import TaskContext
 from perdure.service import TaskService
 from perdure.tasks.outcomes import Suspended
@@ -39,9 +40,15 @@ class Shop:
         if context.metadata.get("waits"):
             await self.go.wait()
         if context.attempt == 1:
+            for step in context.metadata.get("steps", ()):
+                await context.step(step, charge)
             context.execution_metadata.token = "t"
             return Suspended()
         return None
+
+
+async def charge() -> dict[str, int]:
+    return {"cents": 990}
 
 
 async def history(worker: Running, task_id: int) -> list[dict[str, Any]]:
@@ -138,4 +145,19 @@ async def test_an_end_without_a_run_stays_in_the_history_of_a_task_that_is_retri
     assert first["actor"] is None
     assert first["details"]["error"]["message"] == ended["error"]["message"]
     assert (first["details"]["kind"], last["details"]["kind"]) == ("invalid", "invalid")
+    database.check_drained()
+
+
+async def test_steps_that_are_done_are_shown_until_the_task_is_erased(database: Database) -> None:
+    shop = Shop()
+    async with running(database, shop.service) as worker, TaskClient(database.dsn) as client:
+        task_id = await worker.enqueue("pay", '{"steps": ["charge", "post"]}')
+        await worker.state(task_id, "suspended")
+        task = await client.get(task_id)
+        assert task is not None
+        assert task.steps == {"charge": {"cents": 990}, "post": {"cents": 990}}
+        await worker.ask("select perdure.cancel(%s)", task_id)
+        assert (await worker.task(task_id))["steps"] == task.steps
+        assert await client.erase(task_id) == "erased"
+        assert (await worker.task(task_id))["steps"] is None
     database.check_drained()

@@ -21,10 +21,11 @@ from perdure.client.sync import SyncTaskClient
 from perdure.errors import PerdureError, TaskCancelled, TaskFailed, TaskNotFound
 from perdure.settings import parse_duration, redact
 from perdure.store.views import ENDED, TaskView
+from perdure.tasks.codec import encode_json
 
 INPUT_BYTES_MAX: Final = 64 * 2**20
 """What is read of a file or of standard input: more than any limit of a payload."""
-_PAYLOADS: Final = ("metadata", "execution_metadata", "result", "error", "headers")
+_PAYLOADS: Final = ("metadata", "execution_metadata", "steps", "result", "error", "headers")
 
 
 class Wanted(NamedTuple):
@@ -150,6 +151,7 @@ def show(given: Given, id: int, *, reveal: bool, as_json: bool) -> int:
     label = "error" if values["error"] else "last error"
     trace = (said or {}).get("traceback") or ""
     about = {} if said is None else {label: _reason(said), "traceback": trace.rstrip() or None}
+    about["steps"] = _steps(task)
     output.record(f"task {task.id}", {**values, "id": None, "error": None, **about})
     output.line("")
     output.table(
@@ -161,6 +163,12 @@ def show(given: Given, id: int, *, reveal: bool, as_json: bool) -> int:
         empty="nothing has happened to it",
     )
     return 0
+
+
+def _steps(task: TaskView) -> str | None:
+    """The steps that are done, a line each, with the size of what they brought."""
+    sizes = {name: len(encode_json(value).encode()) for name, value in (task.steps or {}).items()}
+    return "\n".join(f"{cell(name)}: done, {size} bytes" for name, size in sizes.items()) or None
 
 
 def _error_of(event: dict[str, Any]) -> dict[str, Any] | None:

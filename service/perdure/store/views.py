@@ -12,7 +12,8 @@ class TaskView:
     """Everything about one task at one moment; times have a zone, payloads are plain JSON values.
 
     `state` is pending, scheduled, retrying, blocked, suspended, running, completed, failed or
-    cancelled; `reason` says why it is there, `waiting_for` what would move it on.
+    cancelled; `reason` says why it is there, `waiting_for` what would move it on. `steps` has the
+    steps that are done, by name, with their values; None without any.
     """
 
     id: int
@@ -42,11 +43,12 @@ class TaskView:
     finished_at: datetime | None
     cancel_requested_at: datetime | None
     worker_id: int | None
+    steps: dict[str, Any] | None
 
 
 @dataclass(frozen=True, slots=True)
 class TaskSummary:
-    """A `TaskView` without metadata, execution metadata, result, error and headers."""
+    """A `TaskView` without metadata, execution metadata, steps, result, error and headers."""
 
     id: int
     name: str

@@ -126,6 +126,22 @@ def test_a_task_is_shown_with_its_history_and_without_secrets(run: Run, end: End
     assert "no task 99" in run("show", 99, code=1).err
 
 
+def test_a_task_is_shown_with_the_steps_that_are_done(run: Run, database: Database) -> None:
+    steps = {"charge": {"cents": 990, "token": "hunter2"}, "post\nit": None}
+    run("enqueue", "a")
+    assert "steps" not in run("show", 1).out
+    database.execute(
+        "insert into perdure.progress (task_id, steps) values (1, %s::jsonb)", [json.dumps(steps)]
+    )
+    shown = run("show", 1).out
+    assert re.search(r"^steps +charge: done, 31 bytes$", shown, re.MULTILINE)
+    assert re.search(r"^ +post\\nit: done, 4 bytes$", shown, re.MULTILINE)
+    assert "hunter2" not in shown
+    masked = {"charge": {"cents": 990, "token": "***"}, "post\nit": None}
+    assert run("show", 1, "--json").json["steps"] == masked
+    assert run("show", 1, "--json", "--reveal").json["steps"] == steps
+
+
 TRACE = 'Traceback (most recent call last):\n  File "shop.py", line 7\nValueError: no page\n'
 
 
