@@ -269,6 +269,32 @@ async def test_a_queue_that_is_paused_and_resumed_at_once_leaves_nothing_behind(
     database.check_drained()
 
 
+async def test_what_was_handed_back_unheard_is_not_started_here(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop, real, lost = Shop(), queue.hand_back, asyncio.Event()
+
+    async def handed_back_unheard(*arguments: Any) -> Any:
+        monkeypatch.setattr(queue, "hand_back", real)
+        await real(*arguments)
+        lost.set()
+        raise psycopg.OperationalError("lost")
+
+    enqueue(database, 4)
+    async with running(database, shop.service, **ONE_SLOT) as worker:
+        enqueuer = worker.worker._enqueuer
+        await worker.until(lambda: len(enqueuer.buffer) == 3)
+        monkeypatch.setattr(queue, "hand_back", handed_back_unheard)
+        enqueuer.pause({"*": False})
+        await lost.wait()
+        enqueuer.pause({})
+        shop.go.set()
+        await ended(worker, 4)
+        await worker.until(lambda: worker.worker.held == 0)
+    assert sorted(shop.starts) == [1, 2, 3, 4]
+    database.check_drained()
+
+
 async def test_what_no_slot_has_taken_is_not_fetched_again_until_one_is_free(
     database: Database, monkeypatch: pytest.MonkeyPatch, beats: list[float]
 ) -> None:

@@ -30,6 +30,8 @@ AGE_SECONDS_MAX = 1.0
 """Longest stay in the buffer while no slot is free."""
 IDLE_SECONDS = 5.0
 """Poll of an idle enqueuer whose LISTEN is healthy."""
+RETURN_SECONDS = 0.05
+"""Pause before what could not be handed back is tried again."""
 AWAIT_POLLS = 2.5
 """How long the gate of NOTIFY stays open after an idle enqueuer has opened it, in its polls."""
 
@@ -121,6 +123,7 @@ class Enqueuer:
         self._lanes_version = -1
         self._lanes_wanted = 0
         self._session: Session | None = None
+        self._returning: list[Claimed] = []
         self._doubtful: tuple[int, float] | None = None
         self._stalled = False
         self._turn = 0
@@ -167,10 +170,11 @@ class Enqueuer:
             self._holdings.gave(task.lease)
         if lost:
             self._refill([task for task in self.buffer if task.lease not in leases])
+        self._forget_returning(lambda task: task.lease in leases)
 
     def drop_all(self) -> None:
         """The worker has been declared dead: what it held is somebody else's."""
-        self.drop({task.lease for task in self.buffer})
+        self.drop({task.lease for task in (*self.buffer, *self._returning)})
         self._positions.reset()
 
     async def give_back_all(self) -> None:
@@ -178,16 +182,16 @@ class Enqueuer:
 
         A fault that will not pass is told, and what is left stays held.
         """
-        while self.buffer:
+        while self.buffer or self._returning:
             try:
                 await self._give_back(list(self.buffer))
             except Exception as error:  # noqa: BLE001  (a stop goes on, whatever happens)
                 if not is_transient(error):
                     self._bus.emit(LoopFailed(loop=self.loop.name, error=error))
                     return
-            if self.buffer:
+            if self._returning:
                 # Away, or locked by somebody for a moment.
-                await asyncio.sleep(0.05)
+                await asyncio.sleep(RETURN_SECONDS)
 
     async def close(self) -> None:
         """Stop, in the middle of a turn if need be, and close the connection."""
@@ -197,9 +201,16 @@ class Enqueuer:
 
     async def once(self) -> float | None:
         """One turn: hand back, plan, claim; how long to wait for the next."""
-        tuning = self._tuning()
         session = await self._connected()
+        if self._returning:
+            await self._return()
         await self._give_back_stale()
+        delay = await self._look(session, self._tuning())
+        if self._returning:
+            return RETURN_SECONDS if delay is None else min(delay, RETURN_SECONDS)
+        return delay
+
+    async def _look(self, session: Session, tuning: Tuning) -> float | None:
         demand = self._demand()
         if not demand.open:
             return tuning.polling_delay
@@ -347,23 +358,26 @@ class Enqueuer:
         return bool(paused) and ("*" in paused or self.queue_of(task.lane) in paused)
 
     async def _give_back(self, tasks: list[Claimed]) -> None:
-        session = await self._connected()
-        # Taken out first: a slot must not start one of them while the statement is under way.
+        """Hand these back. None of them starts here any more, even if the answer is lost."""
         leaving = {task.task_id for task in tasks}
-        kept = [task for task in self.buffer if task.task_id not in leaving]
-        self._refill(kept)
-        pairs: list[tuple[LeaseId, int]] = [(task.lease, task.task_id) for task in tasks]
-        try:
-            went = set(await queue.hand_back(session, pairs))
-        except BaseException:
-            self._refill([*tasks, *self.buffer])
-            raise
-        for task in tasks:
-            if task.task_id in went:
+        self._returning += tasks
+        self._refill([task for task in self.buffer if task.task_id not in leaving])
+        await self._return()
+
+    async def _return(self) -> None:
+        session, tasks = await self._connected(), self._returning
+        gone = set(await queue.hand_back(session, [(task.lease, task.task_id) for task in tasks]))
+        if len(gone) < len(tasks):
+            # Somebody has locked them for a moment, or an answer was lost and they are back.
+            held = await queue.leases_of(session, self._worker_id())
+            gone = {task.task_id for task in tasks if task.task_id not in held.get(task.lease, ())}
+        self._forget_returning(lambda task: task.task_id in gone)
+
+    def _forget_returning(self, gone: Callable[[Claimed], bool]) -> None:
+        for task in self._returning:
+            if gone(task):
                 self._holdings.gave(task.lease)
-        stayed = [task for task in tasks if task.task_id not in went]
-        if stayed:
-            self._refill([*stayed, *self.buffer])
+        self._returning = [task for task in self._returning if not gone(task)]
 
     def _refill(self, tasks: list[Claimed]) -> None:
         self.buffer = deque(tasks)
