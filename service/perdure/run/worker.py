@@ -311,13 +311,15 @@ class Worker:
 
     async def _wait_for_runs(self) -> None:
         """A process that is only to be replaced is in no hurry, unless it is to stop meanwhile."""
-        hurried = asyncio.create_task(self._hurried.wait())
-        idle = asyncio.create_task(self._slots.idle())
-        async with bounded(RECYCLE_SECONDS):
+
+        async def finish() -> None:
             await self._return_unstarted()
-            await asyncio.wait([hurried, idle], return_when=asyncio.FIRST_COMPLETED)
-        hurried.cancel()
-        idle.cancel()
+            await self._slots.idle()
+
+        waits = [asyncio.create_task(finish()), asyncio.create_task(self._hurried.wait())]
+        await asyncio.wait(waits, timeout=RECYCLE_SECONDS, return_when=asyncio.FIRST_COMPLETED)
+        for wait in waits:
+            wait.cancel()
 
     async def _return_unstarted(self) -> None:
         await self._enqueuer.loop.stop()
