@@ -1,5 +1,5 @@
--- Cancels all that match, rows locked in id order; dry_run only counts. At least one filter. What has
--- ended cannot be cancelled, and is not looked for.
+-- Cancels all that match, rows locked in id order; dry_run (null is yes) only counts. At least one filter.
+-- What has ended cannot be cancelled, and is not looked for.
 create function perdure.cancel_where(
     name text default null, state text default null, tag text default null, unique_key text default null,
     queue text default null, dry_run boolean default false
@@ -10,7 +10,7 @@ declare
         else perdure.matching(cancel_where.name, cancel_where.state, cancel_where.tag,
             cancel_where.unique_key, cancel_where.queue, null, null) end;
 begin
-    if dry_run then
+    if dry_run is not false then
         return query
         select count(*) filter (where s.state not in ('running', 'completed', 'failed', 'cancelled')),
             count(*) filter (where s.state = 'running')

@@ -12,7 +12,7 @@ begin
     select l.worker_id into holder from perdure.leases as l
     where l.id = fence.lease and fence.task = any (l.task_ids) for key share;
     if not found then
-        raise exception using errcode = 'PD001', message = 'the lease no longer holds task ' || task,
+        raise exception using errcode = 'PD001', message = concat('the lease no longer holds task ', task),
             hint = 'another worker has the task now: roll back and stop';
     end if;
     select w.lease_seconds into seconds from perdure.workers as w where w.id = holder;

@@ -8,7 +8,7 @@ create function perdure.matching(
 begin
     if num_nonnulls(matching.name, matching.state, matching.tag, matching.unique_key, matching.queue,
             matching.since, matching.error_type) = 0 then
-        perform perdure.refuse('PD004|at least one filter is needed|name, state, tag, unique_key, queue, since or error_type');
+        perform perdure.refuse('PD004|at least one filter is needed|such as a name, a state or a tag');
     elsif matching.state not in ('pending', 'scheduled', 'retrying', 'blocked', 'running', 'suspended',
             'completed', 'failed', 'cancelled') then
         perform perdure.refuse('PD004|there is no such state|pending, scheduled, retrying, blocked, running, suspended, completed, failed, cancelled');

@@ -34,7 +34,7 @@ create function perdure.problem(
             then 'PD004|headers are nested deeper than 64 levels|flatten them'
         when max_retries < -1
             then 'PD004|max_retries must be 0 or more, or -1 for no limit|leave it out for the default'
-        when cardinality(retry_delays) not between 1 and 100 or not (0 <= all (retry_delays))
+        when cardinality(retry_delays) not between 1 and 100 or array_ndims(retry_delays) > 1 or not (0 <= all (retry_delays))
             or not (31536000 >= all (retry_delays)) or array_position(retry_delays, null) is not null
             then 'PD004|retry_delays: 1 to 100 numbers of seconds, each 0 to 31536000|leave it out for the default'
         when run_at is not null and delay is not null

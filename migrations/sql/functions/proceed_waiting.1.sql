@@ -11,9 +11,9 @@ declare
         proceed_waiting.patch, proceed_waiting.execution_metadata, proceed_waiting.run_at, proceed_waiting.signal_key);
     found_ids bigint[];
 begin
-    if octet_length(proceed_waiting.wait_key) not between 1 and 500 then
-        perform perdure.refuse('PD004|wait_key must have 1 to 500 bytes|hash a longer key');
-    elsif keep_for < interval '0' or keep_for > interval '1 year' then
+    if (octet_length(proceed_waiting.wait_key) between 1 and 500) is not true then
+        perform perdure.refuse('PD004|wait_key must have 1 to 500 bytes|it is the key that the task suspended with');
+    elsif (keep_for between interval '0' and interval '1 year') is not true then
         perform perdure.refuse('PD004|keep_for must lie between 0 and a year|0 keeps nothing');
     end if;
     select array_agg(w.task_id order by w.task_id) into found_ids from (

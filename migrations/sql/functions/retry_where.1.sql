@@ -1,5 +1,5 @@
--- Does what retry does for all failed or cancelled tasks that match; answers how many, dry_run how
--- many it would be. since is compared with the time of the end. At least one filter.
+-- Does what retry does for all failed or cancelled tasks that match; answers how many, dry_run (null is
+-- yes) how many it would be. since is compared with the time of the end. Without arguments: all failed ones.
 create function perdure.retry_where(
     name text default null, state text default 'failed', since timestamptz default null,
     error_type text default null, dry_run boolean default false
@@ -12,7 +12,7 @@ declare
 begin
     if (retry_where.state in ('failed', 'cancelled')) is not true then
         perform perdure.refuse('PD004|state must be failed or cancelled|nothing else can be run again');
-    elsif dry_run then
+    elsif dry_run is not false then
         return cardinality(ids);
     end if;
     select count(*) filter (where a.answer = 'retried') into done
