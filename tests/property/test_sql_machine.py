@@ -133,7 +133,8 @@ class Machine(RuleBasedStateMachine):
     @rule(data=st.data())
     def retry(self, data: st.DataObject) -> None:
         task = self.drawn(data, self.model.at("ended", "waiting"))
-        assert self.calls.ask("retry", id=task.id) == [(self.model.retry(task),)]
+        answer = self.calls.ask("retry", id=task.id, patch=None, execution_metadata=None)
+        assert answer == [(self.model.retry(task),)]
 
     @rule(
         data=st.data(), signal=signals, key=st.none() | keys, keep_for=st.sampled_from((0.0, 90.0))
