@@ -124,6 +124,36 @@ async def test_nobody_is_notified_of_tasks_while_every_slot_is_taken(database: D
     database.check_drained()
 
 
+async def test_the_first_commit_of_many_notifies_and_then_nobody_does(database: Database) -> None:
+    shop = Shop("a")
+    async with running(database, shop.service, **ONE_SLOT) as worker, ears(database) as heard:
+        await idle(worker)
+        await worker.enqueue("a")
+        assert await heard.hear(seconds=5)
+        await worker.until(lambda: not database.rows(AWAITED))
+        for _ in range(20):
+            await worker.enqueue("a")
+        assert await heard.hear(seconds=0.2) == []
+        shop.go.set()
+        await worker.until(lambda: database.value("select count(*) from perdure.outcomes") == 21)
+        await idle(worker)
+    database.check_drained()
+
+
+async def test_a_worker_that_leaves_closes_what_it_has_opened_and_nothing_else(
+    database: Database,
+) -> None:
+    shop = Shop("a")
+    async with running(database, shop.service, **LONG) as worker:
+        await idle(worker)
+    assert not database.rows(AWAITED)
+    async with running(database, shop.service, **LONG) as worker:
+        await idle(worker)
+        later = "update perdure.queues set awaited = awaited + interval '1 second'"
+        database.execute(later)
+    assert database.rows(AWAITED)
+
+
 async def test_without_wake_ups_tasks_are_found_by_looking(database: Database) -> None:
     shop = Shop("a")
     shop.go.set()

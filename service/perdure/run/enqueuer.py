@@ -12,11 +12,13 @@ import random
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from typing import NamedTuple
 
 from perdure.run.events import Bus, LoopFailed, TasksClaimed
+from perdure.run.gate import LOOK_SECONDS, Gate
 from perdure.run.holdings import Holdings
-from perdure.run.loop import JITTER, Loop
+from perdure.run.loop import Loop
 from perdure.settings import Settings
 from perdure.store import queue, workers
 from perdure.store.database import Database, Session
@@ -32,8 +34,6 @@ IDLE_SECONDS = 5.0
 """Poll of an idle enqueuer whose LISTEN is healthy."""
 RETURN_SECONDS = 0.05
 """Pause before what could not be handed back is tried again."""
-AWAIT_POLLS = 2.5
-"""How long the gate of NOTIFY stays open after an idle enqueuer has opened it, in its polls."""
 
 
 class Demand(NamedTuple):
@@ -107,8 +107,7 @@ class Enqueuer:
         self._database = database
         self._names = frozenset(names)
         self._served: tuple[Lane, ...] = ()
-        self._awaited: list[str] = []
-        self._awaited_until = 0.0
+        self._gate = Gate(clock)
         self._holdings = holdings
         self._worker_id = worker_id
         self._demand = demand
@@ -193,10 +192,18 @@ class Enqueuer:
                 # Away, or locked by somebody for a moment.
                 await asyncio.sleep(RETURN_SECONDS)
 
+    def woken(self) -> None:
+        """There may be work: somebody has notified, or something has become due."""
+        self._gate.hear()
+        self.loop.wake()
+
     async def close(self) -> None:
         """Stop, in the middle of a turn if need be, and close the connection."""
         await self.loop.cancel()
         if self._session is not None:
+            # In vain where the database is away: then it closes by itself, in time.
+            with suppress(Exception):
+                await self._gate.close(self._session)
             await self._session.close()
 
     async def once(self) -> float | None:
@@ -223,7 +230,9 @@ class Enqueuer:
             self._queue_of = {lane.id: lane.queue for lane in self._lanes}
             self._lanes_version = version
             self._serve()
-        if await self._claim(session, most, tuning) or not self._positions.exhausted:
+        found = await self._claim(session, most, tuning)
+        await self._gate.after_look(session, found)
+        if found or not self._positions.exhausted:
             return 0
         self.sweeps += 1
         return await self._idle(session, tuning)
@@ -265,14 +274,13 @@ class Enqueuer:
         """Nothing to do: open the gate for wake-ups, then look once more before a long wait."""
         if not self.listening or not self._served:
             return tuning.polling_delay
-        now = self._clock()
+        if self._gate.restless():
+            return min(LOOK_SECONDS, tuning.polling_delay)
         pause = max(IDLE_SECONDS, tuning.polling_delay)
         queues = sorted({lane.queue for lane in self._served})
-        if queues != self._awaited or now + pause * (1 + JITTER) > self._awaited_until:
-            await workers.await_work(session, queues, AWAIT_POLLS * pause)
-            self._awaited, self._awaited_until = queues, now + AWAIT_POLLS * pause
-            if await self._claim(session, self._room(self._demand(), tuning), tuning):
-                return 0
+        opened = await self._gate.open(session, queues, pause)
+        if opened and await self._claim(session, self._room(self._demand(), tuning), tuning):
+            return 0
         return pause
 
     def _room(self, demand: Demand, tuning: Tuning) -> int:
@@ -317,6 +325,7 @@ class Enqueuer:
                 self._doubtful = (session.backend_pid, self._clock())
             self._session = session = await self._database.session(application="perdure claim")
             self._positions.reset()
+            self._gate.forget()
         if self._doubtful is not None:
             await self._reconcile(session, *self._doubtful)
             self._doubtful = None

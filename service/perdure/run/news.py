@@ -48,7 +48,7 @@ class News:
 
         return Hooks(
             holdings=held, heard=self._on_loop(self.heard), counts=self.counts,
-            woken=self._on_loop(self._enqueuer.loop.wake),
+            woken=self._on_loop(self._enqueuer.woken),
             listening=self._on_loop(self.listening), reborn=self._on_loop(born_again),
         )  # fmt: skip
 

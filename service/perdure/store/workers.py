@@ -159,6 +159,12 @@ async def lanes(session: Session, names: Sequence[str]) -> list[Lane]:
     return [Lane(id_, queue, name, tuple(requires)) for id_, queue, name, requires in rows]
 
 
-async def await_work(session: Session, queues: Sequence[str], seconds: float) -> None:
-    """Open the gate of NOTIFY for these queues, for so many seconds."""
-    await session.run("await_work", {"queues": list(queues), "seconds": seconds})
+async def await_work(session: Session, queues: Sequence[str], seconds: float) -> str:
+    """Open the gate of NOTIFY for these queues, for so many seconds; until when, as text."""
+    rows = await session.run("await_work", {"queues": list(queues), "seconds": seconds})
+    return str(rows[0][0])
+
+
+async def stop_awaiting(session: Session, queues: Sequence[str], until: str) -> None:
+    """Close the gate where it is open until then."""
+    await session.count("stop_awaiting", {"queues": list(queues), "until": until})
