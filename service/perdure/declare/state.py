@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, Final, Generic, NamedTuple
@@ -50,7 +51,7 @@ class LeftBehind(NamedTuple):
     completed: Completed | None
 
 
-class RunState(Generic[M, X]):
+class RunState(ABC, Generic[M, X]):
     """The part of a context that needs no await.
 
     Made once per run, on the hot path: what a handler does not touch is not made.
@@ -248,11 +249,11 @@ class RunState(Generic[M, X]):
         return self._definition.result.dump(result)
 
     @property
-    def _retry_defaults(self) -> RetryDefaults:
-        raise NotImplementedError
+    @abstractmethod
+    def _retry_defaults(self) -> RetryDefaults: ...
 
-    def _report(self, progress: str) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def _report(self, progress: str) -> None: ...
 
-    def _save_soon(self, saved: Saved) -> None:
-        raise NotImplementedError
+    @abstractmethod
+    def _save_soon(self, saved: Saved) -> None: ...
