@@ -15,7 +15,7 @@ import pytest
 from tests.kit.commands import Commands
 from tests.kit.databases import Database
 from tests.kit.fleet import QUICK, until
-from tests.kit.hole import Hole, hole
+from tests.kit.proxy import Proxy, proxied
 from tests.kit.running import running
 from tests.kit.stepping import waits_for_a_lock
 
@@ -30,9 +30,9 @@ GRACE = 3.0
 
 
 @pytest.fixture
-def proxy(database: Database) -> Iterator[Hole]:
-    with hole(database.dsn) as proxy:
-        yield proxy
+def proxy(database: Database) -> Iterator[Proxy]:
+    with proxied(database.dsn) as made:
+        yield made
 
 
 class Held:
@@ -63,7 +63,7 @@ def beats() -> list[threading.Thread]:
 
 @pytest.mark.parametrize("reached", ["nothing", "registration"])
 def test_sigterm_ends_a_worker_that_has_not_started_yet(
-    database: Database, proxy: Hole, tmp_path: Path, reached: str
+    database: Database, proxy: Proxy, tmp_path: Path, reached: str
 ) -> None:
     with Commands(proxy.dsn, tmp_path) as commands, psycopg.connect(database.dsn) as other:
         if reached == "nothing":
@@ -121,7 +121,7 @@ async def test_a_second_stop_waits_for_the_first_and_later_words_mean_nothing(
 
 @pytest.mark.parametrize("refuses", [False, True])
 def test_a_stop_without_a_database_ends_in_time_and_tells_what_it_could_not_give_back(
-    database: Database, proxy: Hole, tmp_path: Path, refuses: bool
+    database: Database, proxy: Proxy, tmp_path: Path, refuses: bool
 ) -> None:
     task = enqueue(database, "endless")
     with Commands(proxy.dsn, tmp_path) as commands:
@@ -157,7 +157,7 @@ def test_a_reload_during_a_stop_does_not_hold_it_up(database: Database, tmp_path
 
 
 async def test_a_beat_that_is_never_answered_hangs_up_and_goes_on(
-    database: Database, proxy: Hole
+    database: Database, proxy: Proxy
 ) -> None:
     held = Held()
     alive = (

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 
 import pytest
 from psycopg.conninfo import make_conninfo
-from tests.integration.client.cutter import Cutter, cutter_before
 from tests.kit.databases import Database
 from tests.kit.logins import new_login
+from tests.kit.proxy import Proxy, proxied
 
 from perdure.client.client import TaskClient
 from perdure.client.sync import SyncTaskClient
@@ -19,8 +19,8 @@ from perdure.errors import DatabaseUnavailable, UnknownOutcome
 
 
 @pytest.fixture
-def cutter(database: Database) -> Iterator[Cutter]:
-    with cutter_before(database.dsn) as made:
+def cutter(database: Database) -> Iterator[Proxy]:
+    with proxied(database.dsn) as made:
         yield made
 
 
@@ -29,16 +29,16 @@ def tasks(database: Database) -> int:
 
 
 async def test_an_enqueue_without_a_key_is_unknown_and_not_repeated(
-    database: Database, cutter: Cutter
+    database: Database, cutter: Proxy
 ) -> None:
     async with TaskClient(cutter.dsn) as client:
-        cutter.arm(b"enqueue")
+        cutter.cut(b"enqueue")
         with pytest.raises(UnknownOutcome, match="may or may not have taken effect"):
             await client.enqueue("a")
         assert (cutter.cuts, tasks(database)) == (1, 1)
         assert (await client.enqueue("a")).answer is Answer.CREATED
 
-        cutter.arm(b"enqueue_many")
+        cutter.cut(b"enqueue_many")
         both = await asyncio.gather(
             client.enqueue("a"), client.enqueue("a"), return_exceptions=True
         )
@@ -48,12 +48,12 @@ async def test_an_enqueue_without_a_key_is_unknown_and_not_repeated(
 
 
 async def test_an_enqueue_with_a_key_is_repeated_and_makes_one_task(
-    database: Database, cutter: Cutter
+    database: Database, cutter: Proxy
 ) -> None:
     async with TaskClient(cutter.dsn) as client:
-        cutter.arm(b"enqueue")
+        cutter.cut(b"enqueue")
         handle = await client.enqueue("a", unique_key="k")
-        cutter.arm(b"enqueue_many")
+        cutter.cut(b"enqueue_many")
         gathered = await asyncio.gather(
             *(client.enqueue("a", unique_key=f"g{n}") for n in range(5))
         )
@@ -65,14 +65,14 @@ async def test_an_enqueue_with_a_key_is_repeated_and_makes_one_task(
 
 
 async def test_a_lost_commit_names_the_transaction_that_can_be_asked_about(
-    database: Database, cutter: Cutter
+    database: Database, cutter: Proxy
 ) -> None:
     async with TaskClient(cutter.dsn) as client:
         for call in (
             lambda: client.enqueue_many([NewTask("a"), NewTask("b")]),
             lambda: client.copy("a", [{}, {}]),
         ):
-            cutter.arm(b"COMMIT")
+            cutter.cut(b"COMMIT")
             with pytest.raises(UnknownOutcome) as caught:
                 await call()
             question = re.search(r"`(select pg_xact_status\('\d+'\))`", str(caught.value))
@@ -82,10 +82,10 @@ async def test_a_lost_commit_names_the_transaction_that_can_be_asked_about(
 
 
 async def test_what_is_lost_before_the_commit_is_repeated(
-    database: Database, cutter: Cutter
+    database: Database, cutter: Proxy
 ) -> None:
     async with TaskClient(cutter.dsn) as client:
-        cutter.arm(b"enqueue_many", times=2)
+        cutter.cut(b"enqueue_many", times=2)
         handles = await client.enqueue_many([NewTask("a"), NewTask("b")])
 
     assert cutter.cuts == 2
@@ -94,28 +94,28 @@ async def test_what_is_lost_before_the_commit_is_repeated(
 
 
 async def test_reads_are_repeated_and_give_up_after_a_while(
-    database: Database, cutter: Cutter
+    database: Database, cutter: Proxy
 ) -> None:
     async with TaskClient(cutter.dsn) as client:
         handle = await client.enqueue("a")
-        cutter.arm(b"task", times=2)
+        cutter.cut(b"task", times=2)
         assert (await client.get(handle.id)) is not None
-        cutter.arm(b"task", times=3)
+        cutter.cut(b"task", times=3)
         with pytest.raises(DatabaseUnavailable):
             await client.get(handle.id)
 
 
-def test_the_synchronous_client_does_the_same(database: Database, cutter: Cutter) -> None:
+def test_the_synchronous_client_does_the_same(database: Database, cutter: Proxy) -> None:
     with SyncTaskClient(cutter.dsn) as client:
-        cutter.arm(b"enqueue")
+        cutter.cut(b"enqueue")
         with pytest.raises(UnknownOutcome):
             client.enqueue("a")
-        cutter.arm(b"enqueue")
+        cutter.cut(b"enqueue")
         assert client.enqueue("a", unique_key="k").answer is Answer.KEPT
-        cutter.arm(b"COMMIT")
+        cutter.cut(b"COMMIT")
         with pytest.raises(UnknownOutcome, match="pg_xact_status"):
             client.enqueue_many([NewTask("a")])
-        cutter.arm(b"COMMIT")
+        cutter.cut(b"COMMIT")
         with pytest.raises(UnknownOutcome, match="pg_xact_status"):
             client.copy("a", [{}])
     assert tasks(database) == 4
