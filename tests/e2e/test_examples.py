@@ -7,6 +7,7 @@ import json
 import re
 import subprocess
 from pathlib import Path
+from textwrap import indent
 
 from tests.e2e.programs import PROGRAMS, blocks, environment, run
 from tests.kit.databases import Database
@@ -42,6 +43,20 @@ def test_the_readmes_service_imports_every_page_once(database: Database) -> None
     ]
     assert database.rows("select page from catalogue order by page") == [(n,) for n in range(10)]
     database.check_drained()
+
+
+def test_the_readmes_client_gets_its_result_from_the_readmes_service(database: Database) -> None:
+    (shown,) = (b for b in blocks(ROOT / "README.md", "python") if "TaskClient()" in b)
+    program = (
+        "import asyncio\nfrom perdure import TaskClient\n"
+        "from service import ImportRequest, catalogue_import, service\n"
+        f"async def main():\n{indent(shown, '    ')}    print(report)\n"
+        "async def both():\n    async with service.worker():\n        await main()\n"
+        "asyncio.run(both())\n"
+    )
+    assert "rows=10" in run(["python", "-c", program], dsn=database.dsn, cwd=PAGES)
+    key = "select unique_key from perdure.tasks where unique_key is not null"
+    assert database.rows(key) == [("catalogue:7",)]
 
 
 def test_the_catalogue_goes_through_a_worker_from_the_command_line(database: Database) -> None:
