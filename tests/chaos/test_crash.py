@@ -64,7 +64,10 @@ def test_after_sigkill_the_crash_is_counted_until_the_next_checkpoint_and_for_no
         (task, 1, "crash")
     ]
     for neighbour in neighbours:
-        assert counters(database, neighbour)[1:] == (0, 0, 0, 0)
+        # One that had waited for a slot for a second may have gone back, and have run since.
+        _, attempt, *harm = counters(database, neighbour)
+        assert harm == [0, 0, 0]
+        assert attempt in range(len(fleet.ledger.records("start", neighbour)) + 1)
     with opened_gate(fleet):
         until(lambda: len(fleet.ledger.records("saved", task)) == 2)
     assert counters(database, task) == ("running", 2, 0, 0, 0)
