@@ -12,6 +12,7 @@ import psycopg
 import pytest
 from tests.kit.databases import Database
 from tests.kit.running import Running, running
+from tests.kit.stepping import stepped
 
 from perdure.declare.context import TaskContext
 from perdure.run.worker import Options
@@ -137,6 +138,25 @@ async def test_the_first_commit_of_many_notifies_and_then_nobody_does(database: 
         shop.go.set()
         await worker.until(lambda: database.value("select count(*) from perdure.outcomes") == 21)
         await idle(worker)
+    database.check_drained()
+
+
+async def test_who_found_the_gate_closed_and_commits_later_is_not_forgotten(
+    database: Database,
+) -> None:
+    shop = Shop("a")
+    shop.go.set()
+    async with running(database, shop.service, **LONG) as worker, stepped(database) as producer:
+        await idle(worker)
+        database.execute("update perdure.queues set awaited = null")
+        await producer.run("begin")
+        await producer.run("insert into perdure.tasks (name) values ('a')")
+        worker.worker._enqueuer.woken()
+        await idle(worker)
+        await producer.run("commit")
+        async with asyncio.timeout(10):
+            await shop.began.wait()
+        await worker.ended(1)
     database.check_drained()
 
 

@@ -281,7 +281,7 @@ class Enqueuer:
         opened = await self._gate.open(session, queues, pause)
         if opened and await self._claim(session, self._room(self._demand(), tuning), tuning):
             return 0
-        return pause
+        return self._gate.pause(pause)
 
     def _room(self, demand: Demand, tuning: Tuning) -> int:
         """How many tasks may be claimed now; 0 while the stock is not low."""

@@ -21,6 +21,8 @@ CALM_SECONDS = 0.02
 """After work has been found or heard of, the gate stays closed for so long."""
 LOOK_SECONDS = 0.005
 """Pause between two looks meanwhile."""
+DOUBT_SECONDS = (0.02, 0.2, 1.0)
+"""Looks after an opening: who found it closed, and commits only now, has notified nobody."""
 
 
 class Gate:
@@ -31,6 +33,7 @@ class Gate:
         self._queues: Sequence[str] = ()
         self._value: str | None = None
         self._until = 0.0
+        self._doubts: list[float] = []
         self._busy_at = float("-inf")
         self._heard = False
 
@@ -54,9 +57,15 @@ class Gate:
         now = self._clock()
         if queues == self._queues and now + pause * (1 + JITTER) <= self._until:
             return False
+        if self._value is None:
+            self._doubts = [*DOUBT_SECONDS]
         self._value = await workers.await_work(session, queues, OPEN_POLLS * pause)
         self._queues, self._until = queues, now + OPEN_POLLS * pause
         return True
+
+    def pause(self, longest: float) -> float:
+        """How long to wait for a notification before the next look."""
+        return min(self._doubts.pop(0), longest) if self._doubts else longest
 
     async def close(self, session: Session) -> None:
         """Close what was opened here; what another has opened since stays open."""
