@@ -22,14 +22,10 @@ picture_digest = TaskKind("picture.digest", Picture, result=Digest)
 builder = TaskService.builder().configure_execution(max_retry_count=3)
 
 
-def digest_of(path: str) -> str:
-    return hashlib.sha256(path.encode()).hexdigest()
-
-
 @builder.task(picture_digest, queue="pictures", priority=2)
 async def digest(context: TaskContext[Picture, None]) -> Digest:
     path = context.metadata.path
-    return Digest(path=path, sha256=digest_of(path))
+    return Digest(path=path, sha256=hashlib.sha256(path.encode()).hexdigest())
 
 
 @builder.task("picture.shrink")  # a name: the annotations say the types
