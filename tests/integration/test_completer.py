@@ -195,3 +195,22 @@ async def test_a_refused_ending_of_a_task_that_was_cancelled_meanwhile_is_cancel
         row = await worker.ended(task, timeout=5)
     assert row["state"] == "cancelled"
     database.check_drained()
+
+
+async def test_saving_a_checkpoint_makes_nobody_look_for_tasks(database: Database) -> None:
+    builder = TaskService.builder()
+    looks: list[int] = []
+
+    @builder.task(paged)
+    async def handle(context: TaskContext[dict[str, Any], Page]) -> None:
+        await context.checkpoint()
+        looks.append(worker.worker._enqueuer.sweeps)
+        for number in range(100):
+            context.execution_metadata.number = number
+            await context.checkpoint()
+        looks.append(worker.worker._enqueuer.sweeps)
+
+    async with running(database, builder.build()) as worker:
+        await worker.ended(await worker.enqueue("paged"))
+    before, after = looks
+    assert after - before < 50

@@ -145,11 +145,13 @@ class Completer:
         if self._to_save:
             await self._flush_saves(session)
         held_back = False
+        ended = bool(self._plain or self._moves)
         if self._plain:
             held_back |= await self._flush_plain(session)
         if self._moves:
             held_back |= await self._flush_moves(session)
-        self._relieved()
+        if ended:
+            self._relieved()
         if held_back:
             return BUSY_SECONDS
         return 0 if self._plain or self._moves or self._to_save else None
