@@ -89,6 +89,34 @@ def test_a_copy_of_ten_thousand_rows_is_admitted_at_once(database: Database) -> 
     assert database.value("select count(*) from perdure.ready") == 10_000
 
 
+@pytest.mark.conformance("C2")
+def test_a_trigger_makes_a_task_of_each_row_that_is_changed_if_and_only_if_that_commits(
+    database: Database,
+) -> None:
+    trigger = (
+        "create trigger {} after insert or update or delete on orders"
+        " for each row execute function perdure.enqueue_on_change({})"
+    )
+    rows: list[dict[str, int]] = [{"id": 7}, {"id": 8}, {"id": 8}]
+    with psycopg.connect(database.dsn) as connection:
+        connection.execute("create table orders (id bigint)")
+        connection.execute(trigger.format("confirm", "'echo'").encode())
+        connection.commit()
+        connection.execute("insert into orders values (6)")
+        connection.rollback()
+        connection.execute("insert into orders values (7)")
+        connection.execute("update orders set id = 8")
+        connection.execute("delete from orders")
+        connection.commit()
+        connection.execute(trigger.format("nameless", "").encode())
+        with pytest.raises(psycopg.Error, match="takes the name of one task") as refused:
+            connection.execute("insert into orders values (9)")
+    assert refused.value.sqlstate == "PD004"
+    found = database.rows("select name, metadata from perdure.tasks order by id")
+    assert found == [("echo", row) for row in rows]
+    assert database.value("select count(*) from perdure.ready") == len(rows)
+
+
 async def held(worker: Running) -> None:
     """A task that runs and holds a key: what comes after it gets an edge, mail and a key."""
     id_ = await worker.enqueue("hold", unique_key="held")

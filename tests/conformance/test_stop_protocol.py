@@ -136,6 +136,36 @@ async def test_a_sync_handler_sees_the_request_by_check(database: Database) -> N
     assert (row["state"], row["interruptions"], row["failures"]) == ("pending", 1, 0)
 
 
+async def test_a_run_that_does_not_stop_within_its_grace_is_reported_as_overdue(
+    database: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    builder = TaskService.builder()
+    go_on = threading.Event()
+
+    @builder.task("deaf")
+    def deaf(context: SyncTaskContext[dict[str, int]]) -> None:
+        go_on.wait()
+
+    def overdue() -> list[str]:
+        return [text for text in caplog.messages if text.startswith("task.overdue")]
+
+    async with running(database, builder.build(), execution__stop_grace="0.1s") as run:
+        task = await run.enqueue("deaf")
+        await run.state(task, "running")
+        try:
+            await run.ask("select perdure.cancel(%s::bigint)", task)
+            await run.until(overdue)
+            held = await run.task(task)
+        finally:
+            go_on.set()
+        row = await run.ended(task)
+    assert len(overdue()) == 1
+    assert f"task_id={task}" in overdue()[0]
+    assert "reason=cancelled" in overdue()[0]
+    assert held["state"] == "running"
+    assert row["state"] == "completed"
+
+
 @pytest.mark.conformance("C31")
 @pytest.mark.parametrize("mode", ["async", "sync"])
 async def test_a_handler_that_returns_within_the_grace_is_completed(
