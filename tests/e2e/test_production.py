@@ -71,5 +71,7 @@ def test_each_login_can_do_what_its_role_is_for(
     perdure("worker", "worker", "-A", "service:service", "--burst")
     assert "completed" in perdure("operator", "show", "1")
     assert refused(dsn["worker"], "pause", "*")
-    assert "unknown" not in perdure("worker", "doctor")
+    told = perdure("worker", "doctor")
+    assert told.count("unknown") == 1
+    assert 'grant pg_read_all_stats to "worker-' in told
     empty_database.check_drained()

@@ -148,17 +148,23 @@ def check_workers(inspector: Inspector, _settings: Settings) -> Finding:
 
 def check_holders(inspector: Inspector, _settings: Settings) -> Finding:
     """No old snapshot keeps dead rows in front of every claim."""
+    name = "old snapshots"
     found = inspector.holders()
     old = [h for h in found if h.xids > HOLDER_XIDS or (h.seconds or 0.0) > HOLDER_SECONDS]
+    server = inspector.server()
+    if not old and not server.sees_all:
+        text = "the server hides the sessions of others from this login"
+        remedy = f"a superuser runs `grant pg_read_all_stats to {server.login}`"
+        return Finding(name, "unknown", text, remedy)
     if not old:
-        return Finding("old snapshots", "ok", "nobody keeps dead rows from being removed")
+        return Finding(name, "ok", "nobody keeps dead rows from being removed")
 
     def say(holder: Any) -> str:
         age = "" if holder.seconds is None else f", {holder.seconds:.0f} s"
         return f"{holder.kind} {holder.who}: {holder.xids} transactions{age}"
 
     remedy = "end the session or transaction, or drop the slot; claims are slower until then"
-    return Finding("old snapshots", "warning", _listed(old, say), remedy, old)
+    return Finding(name, "warning", _listed(old, say), remedy, old)
 
 
 def check_vacuum(inspector: Inspector, _settings: Settings) -> Finding:

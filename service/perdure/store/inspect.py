@@ -22,13 +22,16 @@ SECONDS_MOST: Final = 600.0
 
 
 class Server(NamedTuple):
-    """The server's settings and state; ages in transactions, `notify_usage` from 0 to 1."""
+    """The server's settings and state; ages in transactions, `notify_usage` from 0 to 1.
+
+    `synchronous`: commits wait for a standby. `sees_all`: this login sees the sessions of others.
+    """
 
     version: str
     fsync: bool
     full_page_writes: bool
     synchronous_commit: str
-    synchronous_standbys: int
+    synchronous: bool
     standbys: int
     autovacuum: bool
     freeze_age_max: int
@@ -41,13 +44,14 @@ class Server(NamedTuple):
     isolation: str
     login_isolation: str | None
     login: str
+    sees_all: bool
 
     @property
     def durability(self) -> Durability:
         """What a crash of the server or a failover may lose; see the guarantees."""
         if not (self.fsync and self.full_page_writes) or self.synchronous_commit == "off":
             return "unsafe"
-        if self.synchronous_standbys and self.synchronous_commit in ("on", "remote_apply"):
+        if self.synchronous and self.synchronous_commit in ("on", "remote_apply"):
             return "replicated"
         return "async-replicated" if self.standbys else "single"
 

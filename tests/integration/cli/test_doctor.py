@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from typing import Any
 
 import psycopg
@@ -178,6 +179,23 @@ def test_whoever_holds_an_old_snapshot_is_named(
         assert "the holder" in str(found["rows"])
 
 
+def test_a_login_that_cannot_see_others_sessions_is_told_so_and_counts_them_all_the_same(
+    run: Run, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with ExitStack() as stack:
+        login = stack.enter_context(new_login(database.dsn))
+        run("grant", "worker", login)
+        monkeypatch.setenv("PERDURE_DSN", as_login(database.dsn, login))
+        for _ in range(5):
+            stack.enter_context(psycopg.connect(database.dsn))
+        found = finding(run, "old snapshots")
+        assert found["verdict"] == "unknown"
+        assert found["remedy"] == f'a superuser runs `grant pg_read_all_stats to "{login}"`'
+        assert int(finding(run, "connections")["text"].split()[0]) > 5
+        database.execute(f'grant pg_read_all_stats to "{login}"')
+        assert finding(run, "old snapshots")["verdict"] == "ok"
+
+
 def test_a_range_that_is_not_ready_in_time_is_told(run: Run, database: Database) -> None:
     assert finding(run, "ranges of ids")["verdict"] == "ok"
     database.execute("select setval('perdure.tasks_id_seq', 5000000000)")
@@ -213,7 +231,7 @@ def test_what_a_login_may_not_ask_hides_nothing_else(
         assert found["unserved tasks"] == "ok"
         unknown = {check for check, verdict in found.items() if verdict == "unknown"}
         hidden = {"orphans", "workers", "connections", "ranges of ids"}
-        assert unknown == (set() if role == "worker" else hidden)
+        assert unknown == {"old snapshots"} | (set() if role == "worker" else hidden)
         if role == "operator":
             assert run("doctor", "--repair", "--json").json["repaired"] == [1]
         else:
@@ -234,7 +252,7 @@ SERVER = Server(
     fsync=True,
     full_page_writes=True,
     synchronous_commit="on",
-    synchronous_standbys=0,
+    synchronous=False,
     standbys=0,
     autovacuum=True,
     freeze_age_max=200_000_000,
@@ -247,6 +265,7 @@ SERVER = Server(
     isolation="read committed",
     login_isolation=None,
     login="me",
+    sees_all=True,
 )
 
 
@@ -255,12 +274,9 @@ SERVER = Server(
     [
         ({}, "single"),
         ({"standbys": 1}, "async-replicated"),
-        ({"standbys": 1, "synchronous_standbys": 1}, "replicated"),
-        (
-            {"standbys": 1, "synchronous_standbys": 1, "synchronous_commit": "local"},
-            "async-replicated",
-        ),
-        ({"synchronous_commit": "off", "standbys": 1, "synchronous_standbys": 1}, "unsafe"),
+        ({"standbys": 1, "synchronous": True}, "replicated"),
+        ({"standbys": 1, "synchronous": True, "synchronous_commit": "local"}, "async-replicated"),
+        ({"synchronous_commit": "off", "standbys": 1, "synchronous": True}, "unsafe"),
         ({"fsync": False}, "unsafe"),
         ({"full_page_writes": False}, "unsafe"),
     ],
