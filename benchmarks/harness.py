@@ -22,7 +22,7 @@ from typing import Any, Self
 import psycopg
 
 from benchmarks.peers import peer
-from benchmarks.peers.base import ROOT, Peer
+from benchmarks.peers.adapter import ROOT, Peer
 from perdure.embedded import EmbeddedServer
 
 # fsync and synchronous_commit stay on: a number without durability is no number.

@@ -12,7 +12,7 @@ from typing import Any
 import matplotlib as mpl
 from matplotlib import pyplot as plt
 
-from benchmarks.peers.base import ROOT
+from benchmarks.peers.adapter import ROOT
 
 PAGE = ROOT / "docs" / "benchmarks.md"
 PICTURES = ROOT / "docs" / "benchmarks"

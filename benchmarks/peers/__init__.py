@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib import import_module
 
-from benchmarks.peers.base import Peer
+from benchmarks.peers.adapter import Peer
 
 NAMES = ("perdure", "pgqueuer", "graphile-worker", "procrastinate")
 

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmarks.peers.base import Peer
+from benchmarks.peers.adapter import Peer
 
 FOLDER = Path(__file__).parent / "graphile"
 SETTINGS = {

@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from benchmarks.peers.base import PAYLOAD, ROOT, Peer
+from benchmarks.peers.adapter import PAYLOAD, ROOT, Peer
 from benchmarks.tally import Tally, tell
 from perdure.client.client import TaskClient
 from perdure.declare.context import TaskContext

@@ -18,7 +18,7 @@ from pgqueuer.db import AsyncpgDriver
 from pgqueuer.models import Job
 from pgqueuer.queries import Queries
 
-from benchmarks.peers.base import Peer, payload
+from benchmarks.peers.adapter import Peer, payload
 from benchmarks.tally import Tally, tell
 
 BATCH = 1_000

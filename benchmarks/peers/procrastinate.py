@@ -12,7 +12,7 @@ from typing import Any
 
 from procrastinate import App, PsycopgConnector
 
-from benchmarks.peers.base import PAYLOAD, Peer
+from benchmarks.peers.adapter import PAYLOAD, Peer
 from benchmarks.tally import Tally, tell
 
 CONCURRENCY = 64

@@ -15,7 +15,7 @@ import psycopg
 from benchmarks.harness import Bench, Check, Program, Row, load, median
 from benchmarks.measure import backends_cpu, wait_until
 from benchmarks.peers import peer
-from benchmarks.peers.base import Peer
+from benchmarks.peers.adapter import Peer
 
 PEERS = ()
 LARGE = 1_000_000

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from benchmarks.harness import Bench, Check, Row, load, median
 from benchmarks.peers import peer
-from benchmarks.peers.base import Peer
+from benchmarks.peers.adapter import Peer
 
 PEERS = ("pgqueuer", "graphile-worker", "procrastinate")
 TASKS = 100_000

@@ -11,7 +11,7 @@ from typing_extensions import override
 
 from benchmarks.handlers import State
 from benchmarks.harness import Bench, Check, Drained, Program, Row, drain, load, median
-from benchmarks.peers.base import Peer
+from benchmarks.peers.adapter import Peer
 from benchmarks.peers.perdure import Perdure
 
 PEERS = ()

@@ -18,7 +18,7 @@ import psycopg
 from benchmarks.harness import Bench, Check, Row, median
 from benchmarks.measure import percentile
 from benchmarks.peers import peer
-from benchmarks.peers.base import Peer
+from benchmarks.peers.adapter import Peer
 from perdure.client.opening import open_database
 from perdure.store import queue, upkeep, workers
 from perdure.store.database import Session

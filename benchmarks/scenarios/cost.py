@@ -8,7 +8,7 @@ import psycopg
 
 from benchmarks.harness import Bench, Check, Row, load, lsn, median
 from benchmarks.peers import peer
-from benchmarks.peers.base import Peer
+from benchmarks.peers.adapter import Peer
 from benchmarks.scenarios.drain import TASKS, drains
 
 PEERS = ("pgqueuer",)

@@ -15,7 +15,7 @@ import psycopg
 from benchmarks.harness import Bench, Check, Program, Row, cpu_of, median
 from benchmarks.measure import bytecode, memory_of, wait_until
 from benchmarks.peers import peer
-from benchmarks.peers.base import Peer
+from benchmarks.peers.adapter import Peer
 from benchmarks.scenarios.drain import drains
 
 PEERS = ()

@@ -10,7 +10,7 @@ import psycopg
 from benchmarks.harness import Bench, Check, Program, Row, median
 from benchmarks.measure import percentile, wait_until
 from benchmarks.peers import peer
-from benchmarks.peers.base import Peer, payload
+from benchmarks.peers.adapter import Peer, payload
 
 PEERS = ("pgqueuer", "graphile-worker", "procrastinate")
 TASKS = 200

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from benchmarks.harness import Bench, Check, Row, median
 from benchmarks.measure import percentile
 from benchmarks.peers import peer
-from benchmarks.peers.base import Peer
+from benchmarks.peers.adapter import Peer
 from benchmarks.scenarios.pickup import EVERY_SECONDS, pickups
 
 PEERS = ()

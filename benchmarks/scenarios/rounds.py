@@ -12,7 +12,7 @@ import psycopg
 
 from benchmarks.harness import Bench, Check, Row, drain, load, median
 from benchmarks.peers import peer
-from benchmarks.peers.base import Peer
+from benchmarks.peers.adapter import Peer
 
 PEERS = ()
 ROUNDS = 10

@@ -12,7 +12,7 @@ import psycopg
 
 from benchmarks.harness import Bench, Check, Program, Row, median
 from benchmarks.peers import peer
-from benchmarks.peers.base import PAYLOAD, Peer
+from benchmarks.peers.adapter import PAYLOAD, Peer
 
 PEERS = ("pgqueuer", "graphile-worker", "procrastinate")
 SECONDS = 4.0

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from benchmarks.harness import Bench, Check, Row, median
 from benchmarks.measure import bytecode
-from benchmarks.peers.base import ROOT, Peer
+from benchmarks.peers.adapter import ROOT, Peer
 
 PEERS = ()
 TIMES = 10

@@ -14,7 +14,7 @@ import psycopg
 from benchmarks.harness import Bench, Check, Program, Row, median
 from benchmarks.measure import pgbench, wait_until
 from benchmarks.peers import peer
-from benchmarks.peers.base import PAYLOAD, Peer
+from benchmarks.peers.adapter import PAYLOAD, Peer
 
 PEERS = ()
 CLIENTS = 16
