@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from typing import Any
 
 import pytest
@@ -44,6 +45,25 @@ async def test_an_exception_after_the_completing_transaction_changes_nothing(
         await worker.until(lambda: not worker.worker.held)
     assert failed == []
     database.check_drained()
+
+
+async def test_a_run_is_freed_when_it_ends_without_the_help_of_the_collector(
+    database: Database,
+) -> None:
+    builder = TaskService.builder()
+
+    @builder.task(TaskKind("light", Number, result=Number))
+    async def light(context: TaskContext[Number, None]) -> Number:
+        return context.metadata
+
+    async with running(database, builder.build()) as worker:
+        gc.disable()
+        try:
+            await worker.ended(await worker.enqueue("light"))
+            await worker.until(lambda: not worker.worker.held)
+            assert not [one for one in gc.get_objects() if isinstance(one, TaskContext)]
+        finally:
+            gc.enable()
 
 
 async def test_a_factory_that_fails_is_a_failure_of_the_task(database: Database) -> None:

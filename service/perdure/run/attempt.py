@@ -261,6 +261,8 @@ class Attempt(StoppableRun):
             if self.progress is None:
                 self.result = ending
                 self.ended = time.monotonic()
+                # It and its context know each other: let go, so that no collector has to find them.
+                self.context = None
                 self.tools.completer.end(self)
                 return
             ending = Ending(attempt=self.attempt, outcome=Success(None), result=ending)

@@ -31,6 +31,7 @@ DIGITS_MAX: Final = 4_300
 _BITS_MAX: Final = int(DIGITS_MAX * math.log2(10)) - 1
 _PROBLEMS_SHOWN: Final = 10
 _ANYTHING: Final = (Any, object)
+_EXACT: Final[Mapping[str, type]] = {"bool": bool, "int": int, "str": str}
 _LONG_NUMBER = re.compile(rb"[0-9]{4300}")
 _SURROGATES = re.compile("[\ud800-\udfff]")
 _NOT_BRACKETS = re.compile(rb'"(?:[^"\\]|\\.)*"|[^][{}"]+')
@@ -45,7 +46,7 @@ class Payload(Generic[T]):
     write the type.
     """
 
-    __slots__ = ("_adapter", "_model", "_read", "_write", "is_none", "type_")
+    __slots__ = ("_adapter", "_exact", "_model", "_read", "_write", "is_none", "type_")
 
     def __init__(self, type_: Any) -> None:
         self.type_ = type_
@@ -58,6 +59,7 @@ class Payload(Generic[T]):
         except (PydanticUserError, PydanticSchemaGenerationError, NameError, TypeError) as error:
             line = str(error).splitlines()[0] if str(error) else type(error).__name__
             raise TypeError(f"{type_!r} cannot be read from JSON: {line}") from error
+        self._exact = _exact_fields(self._adapter.core_schema)
 
     def load(self, text: str | bytes) -> T:
         """The value that the JSON text stands for; InvalidPayload lists what does not fit."""
@@ -73,6 +75,13 @@ class Payload(Generic[T]):
     def dump(self, value: T) -> str:
         """JSON text that jsonb accepts; UnencodableValue says what does not fit, and where."""
         try:
+            if self._exact is not None and type(value) is self._model:
+                names, types = self._exact
+                if tuple(map(type, map(value.__dict__.get, names))) == types:
+                    # Looking for fields that do not fit would take longer than all the rest.
+                    data = self._write(value, warnings=False, by_alias=True, round_trip=True)
+                    if b"\\u0000" not in data and len(data) <= DIGITS_MAX:
+                        return data.decode()
             if self._model is None:
                 self._adapter.validator.validate_python(value, strict=True)
             elif not isinstance(value, self._model):
@@ -257,6 +266,33 @@ def _adapter(type_: Any) -> TypeAdapter[Any]:
         if error.code != "type-adapter-config-unused":
             raise
         return TypeAdapter(type_)  # models and the like bring their own configuration
+
+
+def _exact_fields(schema: Any) -> tuple[tuple[str, ...], tuple[type, ...]] | None:
+    """Names and types of a model's fields, if each is a bool, int or str and written as it is.
+
+    Then a look at the types of the values tells whether they fit; else None. Read from the core
+    schema, which shows every validator, serializer and option that a model can have.
+    """
+    inner = schema.get("schema", {})
+    if (
+        schema["type"] != "model" or inner.get("type") != "model-fields"
+        or "serialization" in schema or "serialization" in inner
+        or schema.get("config", {}).get("extra_fields_behavior") == "allow"
+        or inner.get("extra_behavior") == "allow"
+    ):  # fmt: skip
+        return None
+    kinds: dict[str, type] = {}
+    for name, one in inner["fields"].items():
+        plain = one["schema"]["schema"] if one["schema"]["type"] == "default" else one["schema"]
+        if (
+            plain["type"] not in _EXACT
+            or "serialization" in plain
+            or "serialization" in one["schema"]
+        ):
+            return None
+        kinds[name] = _EXACT[plain["type"]]
+    return tuple(kinds), tuple(kinds.values())
 
 
 def _is_model(type_: object) -> bool:

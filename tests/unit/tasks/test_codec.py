@@ -9,7 +9,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from pydantic import BaseModel, field_serializer, field_validator
+from pydantic import BaseModel, ConfigDict, field_serializer, field_validator
 
 from perdure.errors import InvalidPayload, NewerCheckpoint, UnencodableValue
 from perdure.tasks.checkpoints import (
@@ -132,6 +132,39 @@ def test_what_does_not_fit_is_listed_with_every_path() -> None:
         Payload(Moody).load('{"word": "bad"}')
     with pytest.raises(InvalidPayload):
         Payload(Report).load("not json")
+
+
+class Counted(BaseModel):
+    rows: int = 0
+    full: bool = False
+    word: str = ""
+
+
+def unchecked(**values: Any) -> Counted:
+    return Counted.model_construct(**values)
+
+
+class Extra(Counted):
+    model_config = ConfigDict(extra="allow")
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        unchecked(rows="many"),
+        unchecked(word=7),
+        Counted(rows=10**5000),
+        Counted(word="\0"),
+        Counted(word="\ud800"),
+        Extra.model_validate({"more": math.nan}),
+    ],
+    ids=repr_of,
+)
+def test_a_model_of_plain_fields_is_refused_like_any_other(value: Counted) -> None:
+    with pytest.raises(UnencodableValue):
+        Payload[Counted](type(value)).dump(value)
+    changed = Counted(rows=1, full=True, word="\u00e9")
+    assert Payload[Counted](Counted).dump(changed) == '{"rows":1,"full":true,"word":"\u00e9"}'
 
 
 def test_a_type_without_payload_takes_null_and_the_empty_object() -> None:
