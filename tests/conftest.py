@@ -16,7 +16,7 @@ from perdure.embedded import EmbeddedServer
 
 CHAOS = Path(__file__).parent / "chaos"
 MEMORY = Path("/dev/shm")
-MEMORY_BYTES_LEAST = 2 * 2**30
+MEMORY_BYTES_LEAST = 4 * 2**30
 
 # A clone of the template is some three hundred files: on a disk that others use, too, that takes a
 # second, in memory 30 ms. Processes that tests start inherit it.

@@ -4,137 +4,42 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
-from typing import Any, TypeAlias
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
 
 import psycopg
 import pytest
-from psycopg.conninfo import conninfo_to_dict
-from tests.kit.databases import Database, Server, new_database
-from tests.kit.plans import Plan, explain, explain_nested, prepare
+from tests.kit.backlog import GROWING, LIVE, Backlog, Backlogs, fill, session
+from tests.kit.databases import Database, Server
+from tests.kit.plans import Plan, explain, prepare
 
-from perdure.store.database import Database as Store
-from perdure.store.queue import array_literal
+from perdure.store.queue import Settling, array_literal, move_document
+from perdure.tasks.places import Ended, Move, Ready, Saved, Waiting
 
 ROWS, FEW = 10_000, 600
-ASKED = 128
-SHARE = 96
-LIVE, DEAD = 1, 2
-TABLES = ("tasks_default", "tasks_0", "outcomes_default", "outcomes_0", "ready", "waiting",
-          "leases", "progress", "mail", "edges", "attempts")  # fmt: skip
-TYPES = '[{"name": "a", "queue": "q", "priority": 5}, {"name": "b", "queue": "q", "priority": 2}]'
-WORKERS = """
-    insert into perdure.workers (id, name, host, pid, version, lease_seconds, heartbeat_at) values
-        (1, 'live', 'h', 1, '1', 3600, now()), (2, 'dead', 'h', 2, '1', 10, '2020-01-01')
-"""
-# Ready in two lanes; waiting, every second one due; ended; held by two workers; some with progress.
-FILL = """
-    insert into perdure.tasks (name, run_at)
-    select n, case n when 'later' then clock_timestamp() + interval '1 hour' end
-    from unnest('{a,a,b,later,ended,held}'::text[]) as n, generate_series(1, %(rows)s::integer / 2);
-    update perdure.waiting set due_at = clock_timestamp() - interval '1 ms' * (task_id %% 1000)
-    where task_id %% 2 = 0;
-    with gone as (
-        delete from perdure.ready using perdure.tasks as t
-        where t.id = task_id and t.name = 'ended' returning task_id)
-    insert into perdure.outcomes (task_id, attempt, state, started_at)
-    select task_id, 1, 'completed', now() from gone;
-    with gone as (
-        delete from perdure.ready using perdure.tasks as t
-        where t.id = task_id and t.name = 'held' returning task_id),
-    numbered as (select task_id, (row_number() over (order by task_id) - 1) / 64 as n from gone)
-    insert into perdure.leases (id, worker_id, task_ids)
-    select gen_random_uuid(), case when n < 2 then 2 else 1 end, array_agg(task_id order by task_id)
-    from numbered group by n;
-    insert into perdure.progress (task_id, attempt, failures)
-    select id, 1, 1 from perdure.tasks where id %% 3 = 0 on conflict do nothing;
-    update perdure.workers as w set running = array(
-        select unnest(task_ids) from perdure.leases as l where l.worker_id = w.id limit 64)
-"""
+SIZES, AGES = (0, ROWS, 1_000_000), ("empty", "stale", "fresh")
+ASKED, SHARE = 128, 96
+DEAD_ROWS = 100_000
+Values = Mapping[str, Any]
 # Every switch that can give the claim's plan another form.
 SWITCHES = (("seqscan",), ("indexscan",), ("bitmapscan",), ("tidscan",), ("nestloop",),
             ("hashjoin", "mergejoin"), ("material", "memoize"))  # fmt: skip
 
-Databases: TypeAlias = Mapping[tuple[int, str], Database]
-every_age = pytest.mark.parametrize(
-    "rows, age", list(itertools.product((0, ROWS), ("empty", "stale", "fresh")))
-)
-every_session = pytest.mark.parametrize(
-    "own, mode", list(itertools.product((True, False), ("custom", "generic")))
-)
 
-
-@pytest.fixture(scope="module")
-def databases(server: Server, template: str) -> Iterator[Databases]:
-    """Databases by number of rows and age of their statistics, which nobody else refreshes.
-
-    Stale: those of a few rows where there are many, those of many where there are none.
-    """
-    with ExitStack() as stack:
-
-        def clone(source: str) -> Database:
-            return stack.enter_context(new_database(server, source))
-
-        seed = clone(template)
-        for table in TABLES:
-            seed.execute(f"alter table perdure.{table} set (autovacuum_enabled = off)")
-        seed.execute("select perdure.register_types(%s::jsonb)", [TYPES])
-        seed.execute(WORKERS)
-        seed.close()
-        made = {(0, "empty"): clone(seed.name), (0, "fresh"): clone(seed.name)}
-        made[0, "fresh"].execute("analyze")
-        for rows in (FEW, ROWS):
-            made[rows, "stale"] = clone(seed.name)
-            fill(made[rows, "stale"], 4)
-            made[rows, "stale"].execute("analyze")
-            fill(made[rows, "stale"], rows)
-        made[FEW, "fresh"] = clone(seed.name)
-        fill(made[FEW, "fresh"], FEW)
-        made[FEW, "fresh"].execute("analyze")
-        filled = clone(seed.name)
-        fill(filled, ROWS)
-        filled.close()
-        made[ROWS, "empty"] = clone(filled.name)
-        made[ROWS, "fresh"] = clone(filled.name)
-        made[ROWS, "fresh"].execute("analyze")
-        made[0, "stale"] = clone(filled.name)
-        made[0, "stale"].execute("analyze")
-        for table in TABLES:
-            made[0, "stale"].execute(f"delete from perdure.{table}")
-            made[0, "stale"].execute(f"vacuum perdure.{table}")
-        yield made
-
-
-def fill(database: Database, rows: int) -> None:
-    for statement in FILL.split(";"):
-        database.execute(statement, {"rows": rows})
-
-
-@contextmanager
-def session(
-    database: Database, *, own: bool, mode: str
-) -> Iterator[psycopg.Connection[tuple[Any, ...]]]:
-    """A session as the runtime opens it, or as it comes through a pooler, without options."""
-    store = Store({key: str(value) for key, value in conninfo_to_dict(database.dsn).items()})
-    store.pooled = not own
-    with psycopg.connect(store.conninfo(own=own), autocommit=True) as connection:
-        connection.execute(f"set plan_cache_mode = force_{mode}_plan".encode())
-        yield connection
-
-
-def claim_of(database: Database) -> dict[str, Any]:
+def claim(database: Database, after: int = 0) -> Values:
     """A claim that asks for less than its picks would give together."""
     lanes = dict(database.rows("select name, id from perdure.lanes"))
     return {
         "worker": LIVE, "lanes": array_literal((lanes["a"], lanes["b"])), "priorities": "{5,2}",
-        "after": "{0,0}", "shares": f"{{{SHARE},{SHARE}}}", "at_most": ASKED,
-        "leases": array_literal((UUID(int=1), UUID(int=2))), "body_bytes": 2048,
+        "after": array_literal((after, after)), "shares": array_literal((SHARE, SHARE)),
+        "at_most": ASKED, "leases": array_literal((UUID(int=1), UUID(int=2))), "body_bytes": 2048,
     }  # fmt: skip
 
 
-def finish_of(database: Database) -> dict[str, Any]:
+def finish_plain(database: Database) -> Values:
     """The successes of two whole leases."""
     held = database.rows(
         "select id, unnest(task_ids) from perdure.leases where id in"
@@ -150,102 +55,201 @@ def finish_of(database: Database) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def check_nothing_is_scanned(plans: list[Plan]) -> None:
-    for plan, table in itertools.product(plans, ("tasks", "outcomes", "ready", "waiting")):
-        assert plan.scans(table) <= {
-            "tasks_pkey", "outcomes_pkey", "ready_order", "waiting_due", "Tid Scan"
-        }, (table, plan.text)  # fmt: skip
+def settle(database: Database) -> Values:
+    """One move of each kind, of tasks that have progress, mail and followers."""
+    letter = database.value("select id from perdure.mail where wait_key = '150'")
+    known = () if letter is None else (letter,)
+    error = '{"kind": "exhausted", "message": "no"}'
+    moves = {
+        131: Move(to=Ended(state="completed", result="1"), attempt=1),  # it has a follower
+        140: Move(to=Ended(state="failed", kind="exhausted", error=error), attempt=1, failures=1,
+                  exhausted="a"),
+        142: Move(to=Waiting(reason="retry", delay=60.0), attempt=1, run="failure", failures=1),
+        143: Move(to=Ready(reason="interruption"), attempt=1, run="interruption", interruptions=1,
+                  saved=Saved('{"page": 7}', 1, None)),
+        144: Move(to=Waiting(reason="suspended", wait_key="150"), attempt=1, run="suspension",
+                  wait_key="150", known=known, obeyed=known),
+    }  # fmt: skip
+    leases = {
+        n: database.value("select id from perdure.leases where %s = any (task_ids)", [4 * n + 3])
+        for n in moves
+    }
+    settlings = [
+        Settling(str(leases[n] or UUID(int=n)), 4 * n + 3, 1.0, move) for n, move in moves.items()
+    ]
+    return {"worker": LIVE, "moves": f"[{','.join(map(move_document, settlings))}]"}
+
+
+def beat(database: Database) -> Values:
+    """All that the worker holds."""
+    held = database.rows("select id, task_ids from perdure.leases where worker_id = %s", [LIVE])
+    return {
+        "worker": LIVE, "running": array_literal(held[0][1] if held else ()), "lease_seconds": 10,
+        "held": array_literal(lease for lease, _ in held), "problem": None,
+    }  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Statement:
+    """What a shipped statement is run with, and what it may read then, its functions included.
+
+    `by` says by which indexes it reads each table that grows; it reads no other such table, at most
+    `most` rows of each, and touches at most so many `blocks`, those of the catalogue included.
+    """
+
+    values: Callable[[Database], Values]
+    by: Mapping[str, set[str]]
+    most: int
+    blocks: int
+
+
+STATEMENTS = {
+    "claim": Statement(
+        values=claim, most=ASKED, blocks=14 * ASKED + 100,
+        by={"ready": {"ready_order", "Tid Scan"}, "tasks": {"tasks_pkey"},
+            "progress": {"progress_pkey"}, "mail": {"mail_task"}},
+    ),
+    "finish_plain": Statement(
+        values=finish_plain, most=10, blocks=6 * ASKED + 100,
+        by={"leases": {"leases_pkey"}},
+    ),
+    "settle": Statement(
+        values=settle, most=10, blocks=5000,
+        by={"tasks": {"tasks_pkey"}, "leases": {"leases_pkey"}, "waiting": {"waiting_pkey"},
+            "progress": {"progress_pkey"}, "edges": {"edges_pkey", "edges_after"},
+            "mail": {"mail_pkey", "mail_task", "mail_key"}},
+    ),
+    "promote": Statement(
+        values=lambda _: {"at_most": ASKED}, most=ASKED + 1, blocks=50 * ASKED,
+        by={"waiting": {"waiting_due", "Tid Scan"}, "tasks": {"tasks_pkey"},
+            "edges": {"edges_pkey"}},
+    ),
+    "recover": Statement(
+        values=lambda _: {"reported_only": False}, most=ASKED, blocks=50 * ASKED,
+        by={"leases": {"leases_worker", "leases_pkey"}, "tasks": {"tasks_pkey"},
+            "progress": {"progress_pkey"}, "edges": {"edges_pkey"}},
+    ),
+    "beat": Statement(
+        values=beat, most=24, blocks=3000,
+        by={"leases": {"leases_worker", "leases_pkey"}, "ready": {"ready_order"},
+            "waiting": {"waiting_due"}, "mail": {"mail_pkey", "mail_task"}},
+    ),
+}  # fmt: skip
+# Through a pooler the driver prepares nothing: there only functions keep their plans.
+FUNCTIONS = STATEMENTS.keys() - {"claim", "finish_plain"}
+
+
+@pytest.fixture(scope="module")
+def backlogs(server: Server, template: str) -> Iterator[Backlogs]:
+    with ExitStack() as stack:
+        yield Backlogs(server, template, stack)
+
+
+@pytest.fixture(
+    scope="module",
+    params=itertools.product(SIZES, AGES),
+    ids=lambda state: f"{state[0]}-{state[1]}",
+)
+def backlog(backlogs: Backlogs, request: pytest.FixtureRequest) -> Iterator[Backlog]:
+    """One database at a time, whatever the order of the tests: pytest groups them by it."""
+    rows, age = request.param
+    with backlogs.aged(rows, age) as database:
+        yield Backlog(database, rows)
+
+
+def check(connection: psycopg.Connection[Any], name: str, backlog: Backlog) -> list[Plan]:
+    """Run the statement, undo it, and compare what it has read with what it may."""
+    statement = STATEMENTS[name]
+    plans = explain(connection, name, statement.values(backlog.database))
+    for table in GROWING:
+        scans = set[str]().union(*(plan.scans(table) for plan in plans))
+        wanted = statement.by.get(table, set())
+        assert scans == wanted if backlog.rows else scans <= wanted, (table, texts(plans, table))
+        assert sum(plan.read(table) for plan in plans) <= statement.most, texts(plans, table)
+    assert plans[-1].blocks <= statement.blocks
+    return plans
+
+
+def texts(plans: list[Plan], table: str) -> list[tuple[str, set[str], float]]:
+    """What to look at when a plan is wrong."""
+    return [(plan.text, plan.scans(table), plan.read(table)) for plan in plans if plan.scans(table)]
 
 
 @pytest.mark.conformance("C8")
-@every_age
-@every_session
-def test_a_claim_reads_what_it_asks_for_by_the_order_of_ready(
-    databases: Databases, rows: int, age: str, own: bool, mode: str
+@pytest.mark.parametrize(
+    "name, own, mode", [
+        pytest.param(name, own, mode, id=f"{name}-{'own' if own else 'pooled'}-{mode}")
+        for name, own, mode in itertools.product(STATEMENTS, (True, False), ("custom", "generic"))
+        if own or mode == "custom" or name in FUNCTIONS
+    ],
+)  # fmt: skip
+def test_reads_by_index_and_no_more_than_asked_for(
+    backlog: Backlog, name: str, own: bool, mode: str
 ) -> None:
-    database = databases[rows, age]
-    with session(database, own=own, mode=mode) as connection:
-        plan = explain(connection, "claim", claim_of(database))
-    check_nothing_is_scanned([plan])
-    assert plan.rows == (ASKED if rows else 0)
-    assert plan.read("ready") == plan.read("tasks") == plan.rows
-    assert plan.subplan("picked").buffers <= 4 * plan.rows + 100
-    assert plan.buffers <= 12 * plan.rows + 100
-    if rows:
-        assert plan.scans("ready") == {"ready_order", "Tid Scan"}
-        assert plan.scans("tasks") == {"tasks_pkey"}
-        assert plan.scans("progress") == {"progress_pkey"}
+    with session(backlog.database, own=own, mode=mode) as connection:
+        plans = check(connection, name, backlog)
+    if name == "claim":
+        assert plans[-1].rows == (ASKED if backlog.rows else 0)
 
 
-@every_age
-@every_session
-def test_plain_successes_are_written_without_reading_tasks_or_outcomes(
-    databases: Databases, rows: int, age: str, own: bool, mode: str
+@pytest.mark.parametrize("own", [True, False], ids=["own", "pooled"])
+@pytest.mark.parametrize("age", AGES)
+def test_plans_made_while_nothing_was_there_are_right_for_what_came_since(
+    backlogs: Backlogs, age: str, own: bool
 ) -> None:
-    database = databases[rows, age]
-    with session(database, own=own, mode=mode) as connection:
-        plan = explain(connection, "finish_plain", finish_of(database))
-    for table in ("tasks", "outcomes", "ready", "waiting", "progress"):
-        assert plan.scans(table) == set()
-    assert plan.buffers <= 6 * ASKED + 100
+    with (
+        backlogs.aged(0, age) as database,
+        session(database, own=own, mode="generic") as connection,
+    ):
+        names = [name for name in STATEMENTS if own or name in FUNCTIONS]
+        for name in names:
+            check(connection, name, Backlog(database, 0))
+        fill(database, 1, ROWS)
+        for name in names:
+            check(connection, name, Backlog(database, ROWS))
 
 
-@every_age
-@every_session
-def test_promotion_reads_what_is_due_in_the_order_of_time(
-    databases: Databases, rows: int, age: str, own: bool, mode: str
+@pytest.mark.conformance("C8")
+def test_a_claim_after_its_position_does_not_meet_what_an_old_snapshot_keeps(
+    backlogs: Backlogs,
 ) -> None:
-    with session(databases[rows, age], own=own, mode=mode) as connection:
-        plans = explain_nested(connection, "promote", {"at_most": ASKED})
-    check_nothing_is_scanned(plans)
-    if rows:
-        taken = next(plan for plan in plans if "with due as" in plan.text)
-        placed = next(plan for plan in plans if "with placed as" in plan.text)
-        assert taken.scans("waiting") == {"waiting_due", "Tid Scan"}
-        assert taken.read("waiting") == ASKED
-        assert placed.scans("tasks") == {"tasks_pkey"}
-        assert placed.read("tasks") == ASKED
-        assert plans[-1].buffers <= 32 * ASKED + 500
-
-
-@every_age
-@every_session
-def test_recovery_reads_the_leases_and_the_tasks_that_they_hold(
-    databases: Databases, rows: int, age: str, own: bool, mode: str
-) -> None:
-    database = databases[rows, age]
-    held = database.value(
-        "select sum(cardinality(task_ids)) from perdure.leases where worker_id = %s", [DEAD]
-    )
-    with session(database, own=own, mode=mode) as connection:
-        plans = explain_nested(connection, "recover", {"reported_only": False})
-    check_nothing_is_scanned(plans)
-    if rows:
-        placed = [plan for plan in plans if "with placed as" in plan.text]
-        assert sum(plan.read("tasks") for plan in placed) == held
-        assert all(plan.scans("tasks") == {"tasks_pkey"} for plan in placed)
-        assert all(plan.scans("progress") <= {"progress_pkey"} for plan in plans)
-        assert plans[-1].buffers <= 30 * ASKED + 1100
+    with (
+        backlogs.aged(ROWS, "fresh") as database,
+        session(database, own=True, mode="generic") as connection,
+        session(database, own=False, mode="custom") as other,
+    ):
+        database.execute(
+            "insert into perdure.ready (lane, priority, task_id)"
+            " select r.lane, r.priority, -n from generate_series(1, %s) as n,"
+            " (select distinct lane, priority from perdure.ready) as r", [DEAD_ROWS // 2],
+        )  # fmt: skip
+        with other.transaction():
+            other.execute(b"set transaction isolation level repeatable read")
+            other.execute(b"select")
+            database.execute("delete from perdure.ready where task_id < 0")
+            check(connection, "claim", Backlog(database, ROWS))
+            from_the_start = explain(connection, "claim", claim(database, after=-DEAD_ROWS))
+    assert from_the_start[-1].blocks > STATEMENTS["claim"].blocks + DEAD_ROWS / 200
 
 
 @pytest.mark.conformance("C8")
 @pytest.mark.parametrize("mode", ["custom", "generic"])
 @pytest.mark.parametrize("age", ["stale", "fresh"])
 def test_a_claim_takes_its_picks_in_order_and_no_more_whatever_the_planner_may_use(
-    databases: Databases, age: str, mode: str
+    backlogs: Backlogs, age: str, mode: str
 ) -> None:
-    database = databases[FEW, age]
-    values = claim_of(database)
-    first = {
-        name: [row[0] for row in database.rows(
-            "select r.task_id from perdure.ready as r join perdure.lanes as l on l.id = r.lane"
-            " where l.name = %s order by 1 limit %s", [name, count],
-        )]
-        for name, count in (("a", SHARE), ("b", ASKED - SHARE))
-    }  # fmt: skip
-    with session(database, own=False, mode=mode) as connection:
+    with ExitStack() as stack:
+        database = stack.enter_context(backlogs.aged(FEW, age))
+        first = {
+            name: [row[0] for row in database.rows(
+                "select r.task_id from perdure.ready as r join perdure.lanes as l on l.id = r.lane"
+                " where l.name = %s order by 1 limit %s", [name, count],
+            )]
+            for name, count in (("a", SHARE), ("b", ASKED - SHARE))
+        }  # fmt: skip
+        connection = stack.enter_context(session(database, own=False, mode=mode))
         connection.execute(b"set jit = off")  # it would compile every plan that costs so much
-        execute = prepare(connection, "claim", values, database.schema)
+        execute = prepare(connection, "claim", claim(database), database.schema)
         for states in itertools.product(("on", "off"), repeat=len(SWITCHES)):
             with connection.transaction(force_rollback=True):
                 for group, state in zip(SWITCHES, states, strict=True):

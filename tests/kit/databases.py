@@ -115,14 +115,19 @@ class Database:
 
 
 @contextlib.contextmanager
-def new_database(server: Server, template: str = "template1") -> Iterator[Database]:
-    """A copy of `template` that is dropped at the end, whoever is still connected to it."""
+def new_database(
+    server: Server, template: str = "template1", strategy: str = "wal_log"
+) -> Iterator[Database]:
+    """A copy of `template` that is dropped at the end, whoever is still connected to it.
+
+    `file_copy` is the strategy for a large one.
+    """
     database = Database(server, f"perdure_test_{secrets.token_hex(6)}")
     name = sql.Identifier(database.name)
     with psycopg.connect(server.dsn(), autocommit=True) as connection:
         connection.execute(
-            sql.SQL("create database {} template {} strategy wal_log").format(
-                name, sql.Identifier(template)
+            sql.SQL("create database {} template {} strategy {}").format(
+                name, sql.Identifier(template), sql.Identifier(strategy)
             )
         )
     try:

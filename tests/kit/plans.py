@@ -14,11 +14,13 @@ from psycopg import sql
 from perdure.store.database import statements
 
 _PARAMETER = re.compile(r"%\((\w+)\)s(::[a-z ]+(?:\[\])?)?|%%")
+_REMOVED = ("Rows Removed by Filter", "Rows Removed by Index Recheck")
 _NESTED = {
     "auto_explain.log_min_duration": "0",
     "auto_explain.log_nested_statements": "on",
     "auto_explain.log_analyze": "on",
     "auto_explain.log_buffers": "on",
+    "auto_explain.log_timing": "off",
     "auto_explain.log_format": "json",
     "auto_explain.log_level": "notice",
 }
@@ -55,15 +57,16 @@ class Plan:
         """How many rows of the table were looked at, those that a filter has removed included."""
         return float(
             sum(
-                (node["Actual Rows"] + node.get("Rows Removed by Filter", 0)) * node["Actual Loops"]
+                (node["Actual Rows"] + sum(node.get(key, 0) for key in _REMOVED))
+                * node["Actual Loops"]
                 for node in self._reading(table)
                 if node["Node Type"] != "Tid Scan"
             )
         )
 
     @property
-    def buffers(self) -> int:
-        """Blocks that the execution touched."""
+    def blocks(self) -> int:
+        """How many blocks the execution has touched."""
         return int(self.root["Shared Hit Blocks"]) + int(self.root["Shared Read Blocks"])
 
     @property
@@ -80,15 +83,11 @@ class Plan:
             and node["Node Type"] != "ModifyTable"
         ]
 
-    def subplan(self, name: str) -> Plan:
-        """The part of a CTE."""
-        return Plan(next(n for n in self.nodes() if n.get("Subplan Name") == f"CTE {name}"))
-
 
 def prepare(
     connection: psycopg.Connection[Any], name: str, values: Mapping[str, Any], schema: str
 ) -> sql.Composed:
-    """PREPARE the shipped statement `name` on the server; returns the EXECUTE for the values."""
+    """PREPARE the shipped statement `name`, once a session; returns the EXECUTE for the values."""
     order: list[str] = []
 
     def number(match: re.Match[str]) -> str:
@@ -99,10 +98,12 @@ def prepare(
         return f"${order.index(match[1]) + 1}{match[2] or ''}"
 
     text = _PARAMETER.sub(number, statements(schema)[name].decode())
-    connection.execute(f"prepare shipped as {text}".encode())
+    known = connection.execute("select from pg_prepared_statements where name = %s", [name])
+    if known.rowcount == 0:
+        connection.execute(f"prepare {name} as {text}".encode())
     literals = sql.SQL(", ").join(sql.Literal(values[key]) for key in order)
     arguments = sql.SQL("({})").format(literals) if order else sql.SQL("")
-    return sql.SQL("execute shipped{}").format(arguments)
+    return sql.SQL("execute {}{}").format(sql.Identifier(name), arguments)
 
 
 def explain(
@@ -110,24 +111,11 @@ def explain(
     name: str,
     values: Mapping[str, Any],
     schema: str = "perdure",
-) -> Plan:
-    """The plan of one shipped statement, run in a transaction that is rolled back."""
-    with connection.transaction(force_rollback=True):
-        execute = prepare(connection, name, values, schema)
-        text = sql.SQL("explain (analyze, buffers, timing off, format json) {}").format(execute)
-        row = connection.execute(text).fetchone()
-        connection.execute(b"deallocate shipped")
-    assert row is not None
-    return Plan(row[0][0]["Plan"])
-
-
-def explain_nested(
-    connection: psycopg.Connection[Any],
-    name: str,
-    values: Mapping[str, Any],
-    schema: str = "perdure",
 ) -> list[Plan]:
-    """The plans of all that a shipped statement runs inside functions; rolled back as well."""
+    """The plans of a shipped statement and, before it, of all that it runs inside functions.
+
+    It runs in a transaction that is rolled back.
+    """
     heard: list[str] = []
     connection.execute(b"load 'auto_explain'")
     for key, value in _NESTED.items():
@@ -139,9 +127,8 @@ def explain_nested(
     with connection.transaction(force_rollback=True):
         execute = prepare(connection, name, values, schema)
         connection.add_notice_handler(hear)
-        connection.execute(execute).fetchall()
+        connection.execute(execute)
         connection.remove_notice_handler(hear)
-        connection.execute(b"deallocate shipped")
     connection.execute(b"set auto_explain.log_min_duration = -1")
     found = [json.loads(text[text.index("{") :]) for text in heard if "plan:" in text]
     return [Plan(one["Plan"], one["Query Text"]) for one in found]

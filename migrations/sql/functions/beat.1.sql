@@ -1,12 +1,14 @@
 -- One round trip that says "I live" and hears all that a worker has to know. Writes the worker's row
--- and removes leases of it that were emptied while a transaction held on to them.
+-- and removes leases of it that were emptied while a transaction held on to them. What it looks for
+-- it looks up one by one: a join, planned while there was little, would read all there is later.
 create function perdure.beat(
     worker bigint, running bigint[], lease_seconds double precision, held uuid[], problem text default null
 ) returns table (
     alive boolean, at double precision, lost uuid[], letters jsonb, dead boolean, due_in double precision,
     unlaned boolean, mail boolean, paused jsonb, lanes integer, upkeep boolean
 )
-    language plpgsql security definer set search_path = pg_catalog, perdure, pg_temp as $$
+    language plpgsql security definer set search_path = pg_catalog, perdure, pg_temp
+    set enable_seqscan = off set jit = off as $$
 #variable_conflict use_column
 declare
     now_at timestamptz;
@@ -16,17 +18,19 @@ begin
     where w.id = beat.worker;
     alive := found;
     now_at := clock_timestamp();
-    delete from perdure.leases where id in (
+    delete from perdure.leases where id = any (array(
         select l.id from perdure.leases as l
-        where l.worker_id = beat.worker and l.task_ids = '{}' for update skip locked);
+        where l.worker_id = beat.worker and l.task_ids = '{}' for update skip locked));
     at := extract(epoch from now_at);
     lost := array(
-        select h from unnest(beat.held) as h where not exists (select from perdure.leases as l where l.id = h));
+        select h from unnest(beat.held) as h where (select l.id from perdure.leases as l where l.id = h) is null);
     letters := (
         select jsonb_agg(jsonb_build_object('id', m.id, 'task_id', m.task_id, 'kind', m.kind) order by m.id)
-        from perdure.mail as m
-        where m.kind in ('cancel', 'replaced') and m.task_id in (
-            select unnest(l.task_ids) from perdure.leases as l where l.worker_id = beat.worker));
+        from perdure.leases as l cross join unnest(l.task_ids) as i
+        cross join lateral (
+            select m.id, m.task_id, m.kind from perdure.mail as m
+            where m.task_id = i and m.kind in ('cancel', 'replaced') offset 0) as m
+        where l.worker_id = beat.worker);
     dead := exists (
         select from perdure.workers as w where w.heartbeat_at < now_at - make_interval(secs => w.lease_seconds));
     due_in := (

@@ -18,11 +18,13 @@ begin
         where progress.reason <> excluded.reason;
     end if;
     insert into perdure.waiting (task_id, reason, due_at, wait_key, blockers)
-    select i, coalesce(because, 'delay'), due, for_key, count(e.after_id)
-    from unnest(ids) as i left join perdure.edges as e on e.task_id = i
-    group by i having coalesce(waits, false) or count(e.after_id) > 0
+    select i, coalesce(because, 'delay'), due, for_key, o.blockers
+    from unnest(ids) as i
+    cross join lateral (select count(*) as blockers from perdure.edges as e where e.task_id = i) as o
+    where coalesce(waits, false) or o.blockers > 0
     order by i;
-    -- One look per id: given the array, the plan that a session keeps would look into every range.
+    -- One look per id, above too: given the array, the plan that a session keeps would look into
+    -- every range; given a join, it would read all edges.
     with placed as (
         insert into perdure.ready (lane, priority, task_id)
         select coalesce(l.id, 0), coalesce(t.priority, y.priority, 5), i
@@ -33,7 +35,7 @@ begin
         left join perdure.lanes as l on l.name = t.name
             and l.queue = coalesce(t.queue, y.queue)
             and l.requires = case when t.requires is null then y.requires else perdure.joined(t.requires, y.requires) end
-        where not coalesce(waits, false) and not exists (select from perdure.edges as e where e.task_id = i)
+        where not coalesce(waits, false) and (select e.after_id from perdure.edges as e where e.task_id = i limit 1) is null
         order by i
         returning lane
     )

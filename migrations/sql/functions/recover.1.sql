@@ -25,11 +25,11 @@ begin
         with picked as materialized (
             select l.id, l.task_ids, l.claimed_at from perdure.leases as l
             where l.worker_id = gone.id order by l.id for update skip locked),
-        removed as (delete from perdure.leases where id in (select p.id from picked as p))
+        removed as (delete from perdure.leases where id = any (array(select p.id from picked as p)))
         select coalesce(array_agg(i order by i), '{}'),
             coalesce(array_agg(i order by i) filter (where
                 i = any (gone.running) and p.claimed_at <= gone.heartbeat_at
-                or exists (select from perdure.progress as s where s.task_id = i and s.started_at is not null)), '{}')
+                or (select s.started_at from perdure.progress as s where s.task_id = i) is not null), '{}')
         into held, begun
         from picked as p cross join unnest(p.task_ids) as i;
 

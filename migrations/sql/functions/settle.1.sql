@@ -2,15 +2,18 @@
 -- then reads, then acts: what is read before the lock may have changed while one waited for it.
 -- Answers settled; busy: somebody holds the lease row, ask again; lost: the lease does not hold the
 -- task any more; mail: there is other mail than the move knew (it comes along), decide again.
+-- Its plans are kept by sessions: none made while the tables were empty may read full ones.
 create function perdure.settle(lease uuid, task bigint, worker bigint, move jsonb)
     returns table (answer text, letters jsonb)
-    language plpgsql security definer set search_path = pg_catalog, perdure, pg_temp as $$
+    language plpgsql security definer set search_path = pg_catalog, perdure, pg_temp
+    set enable_seqscan = off set jit = off as $$
 #variable_conflict use_column
 declare
     goal jsonb := move -> 'to';
     held bigint[];
     due timestamptz;
-    rests boolean := goal ->> 'reason' = 'suspended' or (move -> 'obeyed') <> '[]';
+    obeyed bigint[] := array(select jsonb_array_elements(move -> 'obeyed')::bigint);
+    rests boolean := goal ->> 'reason' = 'suspended' or obeyed <> '{}';
 begin
     if coalesce((move ->> 'abandoned')::boolean, false) then
         select l.task_ids into held from perdure.leases as l where l.id = settle.lease for update skip locked;
@@ -45,10 +48,12 @@ begin
         to_timestamp((move ->> 'started_at')::double precision), worker, nullif(move -> 'run_error', 'null')
     where move ->> 'run' is not null;
     perform perdure.note(task, move);
-    insert into perdure.audit (actor, action, task_id, details)
-    select m.posted_by, 'proceed', task, perdure.apply_signal(task, m.body, m.posted_at) from perdure.mail as m
-    where m.kind = 'proceed' and m.id in (select jsonb_array_elements(move -> 'obeyed')::bigint) order by m.id;
-    delete from perdure.mail as m where m.id in (select jsonb_array_elements(move -> 'obeyed')::bigint);
+    if obeyed <> '{}' then
+        insert into perdure.audit (actor, action, task_id, details)
+        select m.posted_by, 'proceed', task, perdure.apply_signal(task, m.body, m.posted_at) from perdure.mail as m
+        where m.kind = 'proceed' and m.id = any (obeyed) order by m.id;
+        delete from perdure.mail as m where m.id = any (obeyed);
+    end if;
 
     if goal ->> 'place' = 'ended' then
         perform perdure.finish_run(task, worker, move);

@@ -12,9 +12,12 @@ begin
         return;
     end if;
     followers := array(
-        select w.task_id from perdure.waiting as w
-        join perdure.edges as e on e.task_id = w.task_id
-        where e.after_id = ended order by w.task_id for update of w skip locked);
+        select w.task_id
+        from (
+            select i from unnest(array(select e.task_id from perdure.edges as e where e.after_id = ended)) as i
+            order by i) as f
+        cross join lateral (
+            select w.task_id from perdure.waiting as w where w.task_id = f.i for update skip locked) as w);
     with cut as (
         delete from perdure.edges where after_id = ended and task_id = any (followers) returning task_id)
     select coalesce(array_agg(c.task_id order by c.task_id), '{}') into followers from cut as c;

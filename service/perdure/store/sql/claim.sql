@@ -1,7 +1,7 @@
 -- Takes tasks out of ready into leases of at most 64 under ids that the worker has made (the fence).
--- The plan is data: one read in index order per (lane, priority), after a position, so that neither
--- dead rows nor other lanes are looked at. FOR KEY SHARE on the worker's row: recovery locks it
--- first, so no lease can appear for a worker that has just been declared dead.
+-- The plan is data: one read in index order per (lane, priority), after a position, past dead rows;
+-- then one look per id (limit 1), which no statistic can turn into a read of a whole table.
+-- FOR KEY SHARE: recovery locks the worker's row first, so no lease can appear for one just declared dead.
 with worker as materialized (
     select id from perdure.workers where id = %(worker)s::bigint for key share),
 picked as materialized (
@@ -22,16 +22,22 @@ numbered as materialized (
 leased as (
     insert into perdure.leases (id, worker_id, task_ids)
     select (%(leases)s::uuid[])[part], (select id from worker), array_agg(task_id) from numbered group by part)
-select n.part, n.lane, n.priority, t.id, t.name,
-    case when octet_length(b.body) <= %(body_bytes)s::integer then b.body end,
+select n.part, n.lane, n.priority, n.task_id, t.name,
+    case when octet_length(t.body) <= %(body_bytes)s::integer then t.body end,
     case when p.task_id is not null or t.headers is not null or t.max_retries is not null or t.retry_delays is not null
         then jsonb_build_object(
             'attempt', p.attempt, 'failures', p.failures, 'interruptions', p.interruptions, 'crashes', p.crashes,
             'marks', p.marks, 'reason', p.reason, 'version', p.version, 'execution_metadata', p.execution_metadata::text,
             'steps', p.steps::text, 'headers', t.headers::text, 'max_retries', t.max_retries, 'retry_delays', t.retry_delays,
-            'cancelled', exists (select from perdure.mail as m where m.task_id = t.id and m.kind in ('cancel', 'replaced')))::text
+            'cancelled', (
+                select m.id from perdure.mail as m
+                where m.task_id = n.task_id and m.kind in ('cancel', 'replaced') limit 1) is not null)::text
     end
 from numbered as n
-join perdure.tasks as t on t.id = n.task_id
-cross join lateral (select t.metadata::text as body) as b
-left join perdure.progress as p on p.task_id = n.task_id
+cross join lateral (
+    select t.name, t.metadata::text as body, t.headers, t.max_retries, t.retry_delays
+    from perdure.tasks as t where t.id = n.task_id limit 1) as t
+left join lateral (
+    select p.task_id, p.attempt, p.failures, p.interruptions, p.crashes, p.marks, p.reason, p.version,
+        p.execution_metadata, p.steps
+    from perdure.progress as p where p.task_id = n.task_id limit 1) as p on true

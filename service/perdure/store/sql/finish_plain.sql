@@ -9,8 +9,10 @@ with ended as materialized (
         unnest(%(started)s::bigint[]), jsonb_array_elements(%(result)s::jsonb)
     ) as o (lease, task_id, attempt, started, result)),
 held as materialized (
-    select id, task_ids from perdure.leases where id = any (%(leases)s::uuid[]) order by id
-    for no key update skip locked),
+    select l.id, l.task_ids
+    from (select id from unnest(%(leases)s::uuid[]) as i (id) order by id) as i
+    cross join lateral (
+        select id, task_ids from perdure.leases where id = i.id limit 1 for no key update skip locked) as l),
 accepted as materialized (
     select e.lease, e.task_id, e.attempt, e.started_at, e.result
     from held as h join ended as e on e.lease = h.id where e.task_id = any (h.task_ids)),
@@ -19,9 +21,9 @@ rest as materialized (
         select unnest(h.task_ids) except all select a.task_id from accepted as a where a.lease = h.id) as left_over
     from held as h),
 empty as materialized (
-    select l.id from perdure.leases as l
-    where l.id = any (array(select r.id from rest as r where r.left_over = '{}')) order by l.id
-    for update skip locked),
+    select l.id
+    from (select id from rest where left_over = '{}' order by id) as r
+    cross join lateral (select id from perdure.leases where id = r.id limit 1 for update skip locked) as l),
 emptied as (delete from perdure.leases as l using empty as e where l.id = e.id),
 cut as (
     update perdure.leases as l set task_ids = r.left_over from rest as r
