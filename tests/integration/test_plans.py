@@ -51,7 +51,7 @@ def finish_plain(database: Database) -> Values:
         "lease": array_literal(leases[lease] for lease, _ in held),
         "task": array_literal(task for _, task in held),
         "attempt": array_literal(1 for _ in held), "started": array_literal(1 for _ in held),
-        "result": "[" + ",".join("{}" for _ in held) + "]",
+        "result": "[" + ",".join("{}" for _ in held) + "]", "saved": "[]",
     }  # fmt: skip
 
 

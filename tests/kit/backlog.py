@@ -31,8 +31,9 @@ _FILL = """
     join perdure.lanes as l on l.name = case when n %% 3 = 0 then 'b' else 'a' end
     join perdure.task_types as y on y.name = l.name;
     insert into perdure.waiting (task_id, reason, due_at, wait_key)
-    select 4 * n + 1, 'retry', case n %% 2 when 0 then timestamptz '2020-01-01' else '9000-01-01' end
-        + n * interval '1 s', case when n %% 10 = 1 then n::text end
+    select 4 * n + 1, 'retry',
+        case n %% 2 when 0 then timestamptz '2020-01-01' else '9000-01-01' end + n * interval '1 s',
+        case when n %% 10 = 1 then n::text end
     from generate_series(%(low)s::bigint, %(high)s) as n;
     insert into perdure.outcomes (task_id, attempt, state)
     select 4 * n + 2, 1, case when n %% 10 = 0 then 'failed' else 'completed' end
