@@ -37,7 +37,7 @@ def sources() -> dict[str, str]:
         path.relative_to(ROOT).as_posix(): path.read_text("utf-8")
         for folder in FOLDERS
         for path in sorted((ROOT / folder).rglob("*"))
-        if path.suffix in (".py", ".pyi", ".sql")
+        if path.suffix in (".py", ".pyi", ".sql") and "node_modules" not in path.parts
     }
 
 

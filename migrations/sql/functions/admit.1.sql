@@ -4,33 +4,43 @@
 create function perdure.admit() returns trigger
     language plpgsql security definer set search_path = pg_catalog, perdure, pg_temp as $$
 declare
-    metadata_bytes bigint := perdure.setting('metadata_bytes');
-    lowest bigint;
-    highest bigint;
-    wrong text;
     now_at timestamptz := clock_timestamp();
+    seen record;
     lanes integer[];
 begin
-    select min(a.id), max(a.id), min(perdure.problem(
-        a.name, a.metadata, a.queue, a.priority, a.run_at, a.tags, a.requires, a.headers,
-        a.max_retries, a.retry_delays, a.unique_key, metadata_bytes))
-    into lowest, highest, wrong
-    from added as a;
-    if wrong is not null then
-        perform perdure.refuse(wrong);
+    -- One look for all that is usually not so: each statement costs an enqueue more than its work.
+    -- enqueue has written the edges of what is blocked before the row.
+    select f.lowest, f.highest, f.wrong, f.later,
+        exists (select from perdure.edges as e where e.task_id between f.lowest and f.highest) as blocked,
+        exists (select from perdure.queues as q where q.awaited > now_at) as awaited
+    into seen
+    from (
+        select min(a.id) as lowest, max(a.id) as highest, bool_or(a.run_at > now_at) as later,
+            min(perdure.problem(
+                a.name, a.metadata, a.queue, a.priority, a.run_at, a.tags, a.requires, a.headers,
+                a.max_retries, a.retry_delays, a.unique_key, s.metadata_bytes)) as wrong
+        from added as a
+        left join (
+            select (value #>> '{}')::bigint as metadata_bytes from perdure.settings where key = 'metadata_bytes'
+        ) as s on true
+    ) as f;
+    if seen.wrong is not null then
+        perform perdure.refuse(seen.wrong);
     end if;
 
-    -- What is blocked: enqueue has written its edges before the row.
-    insert into perdure.waiting (task_id, reason, due_at, blockers)
-    select a.id, 'replaces', a.run_at, count(*)
-    from perdure.edges as e join added as a on a.id = e.task_id
-    where e.task_id between lowest and highest
-    group by a.id, a.run_at;
-
-    insert into perdure.waiting (task_id, reason, due_at)
-    select a.id, 'delay', a.run_at from added as a
-    where a.run_at > now_at
-        and not exists (select from perdure.edges as e where e.task_id = a.id);
+    if seen.blocked then
+        insert into perdure.waiting (task_id, reason, due_at, blockers)
+        select a.id, 'replaces', a.run_at, count(*)
+        from perdure.edges as e join added as a on a.id = e.task_id
+        where e.task_id between seen.lowest and seen.highest
+        group by a.id, a.run_at;
+    end if;
+    if seen.later then
+        insert into perdure.waiting (task_id, reason, due_at)
+        select a.id, 'delay', a.run_at from added as a
+        where a.run_at > now_at
+            and not exists (select from perdure.edges as e where e.task_id = a.id);
+    end if;
 
     with placed as (
         insert into perdure.ready (lane, priority, task_id)
@@ -41,12 +51,12 @@ begin
             and l.queue = coalesce(a.queue, y.queue)
             and l.requires = case when a.requires is null then y.requires else perdure.joined(a.requires, y.requires) end
         where (a.run_at is null or a.run_at <= now_at)
-            and not exists (
-                select from perdure.edges as e
-                where e.task_id between lowest and highest and e.task_id = a.id)
+            and not (seen.blocked and exists (select from perdure.edges as e where e.task_id = a.id))
         returning lane
     )
     select array_agg(distinct p.lane) into lanes from placed as p;
-    perform perdure.wake(lanes);
+    if seen.awaited then
+        perform perdure.wake(lanes);
+    end if;
     return null;
 end $$;

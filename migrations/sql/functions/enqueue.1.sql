@@ -11,20 +11,33 @@ create function perdure.enqueue(
 #variable_conflict use_column
 declare
     due timestamptz;
-    wrong text := perdure.problem(enqueue.name, enqueue.metadata, enqueue.queue, enqueue.priority, enqueue.run_at,
-        enqueue.tags, enqueue.requires, enqueue.headers, enqueue.max_retries, enqueue.retry_delays,
-        enqueue.unique_key, perdure.setting('metadata_bytes'), enqueue.delay, enqueue.unique_policy,
-        enqueue.execution_metadata, perdure.setting('checkpoint_bytes'));
+    wrong text;
+    metadata_bytes bigint;
+    checkpoint_bytes bigint;
 begin
+    -- What can be seen of the row is looked at once, at the door; only the rest is looked at here,
+    -- and all of it where the answer may be another task.
     if enqueue.name is null or enqueue.metadata is null then
-        wrong := 'PD004|name and metadata must not be null|leave metadata out for {}';
+        perform perdure.refuse('PD004|name and metadata must not be null|leave metadata out for {}');
     end if;
-    if wrong is not null then
-        perform perdure.refuse(wrong);
+    if enqueue.unique_key is not null or enqueue.unique_policy is distinct from 'keep' or enqueue.delay is not null
+        or enqueue.execution_metadata is not null
+    then
+        metadata_bytes := perdure.setting('metadata_bytes');
+        checkpoint_bytes := perdure.setting('checkpoint_bytes');
+        wrong := perdure.problem(enqueue.name, enqueue.metadata, enqueue.queue, enqueue.priority, enqueue.run_at,
+            enqueue.tags, enqueue.requires, enqueue.headers, enqueue.max_retries, enqueue.retry_delays,
+            enqueue.unique_key, metadata_bytes, enqueue.delay, enqueue.unique_policy, enqueue.execution_metadata,
+            checkpoint_bytes);
+        if wrong is not null then
+            perform perdure.refuse(wrong);
+        end if;
     end if;
     due := coalesce(enqueue.run_at, clock_timestamp() + enqueue.delay);
-    perform perdure.keep_depth(coalesce(
-        enqueue.queue, (select y.queue from perdure.task_types as y where y.name = enqueue.name), 'default'));
+    if exists (select from perdure.queues as q where q.max_depth is not null) then
+        perform perdure.keep_depth(coalesce(
+            enqueue.queue, (select y.queue from perdure.task_types as y where y.name = enqueue.name), 'default'));
+    end if;
     task_id := nextval('tasks_id_seq');
     answer := 'created';
     if enqueue.unique_key is not null then
@@ -35,8 +48,10 @@ begin
             return;
         end if;
     end if;
-    insert into perdure.progress (task_id, execution_metadata)
-    select enqueue.task_id, enqueue.execution_metadata where enqueue.execution_metadata is not null;
+    if enqueue.execution_metadata is not null then
+        insert into perdure.progress (task_id, execution_metadata)
+        values (enqueue.task_id, enqueue.execution_metadata);
+    end if;
     insert into perdure.tasks (id, name, metadata, queue, priority, run_at, unique_key, tags, requires, headers,
         max_retries, retry_delays)
     values (enqueue.task_id, enqueue.name, enqueue.metadata, enqueue.queue, enqueue.priority, due,

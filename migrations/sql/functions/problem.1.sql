@@ -8,7 +8,8 @@ create function perdure.problem(
     checkpoint_bytes bigint default null
 ) returns text language sql stable as $$
     select case
-        when name !~ '^[A-Za-z0-9][A-Za-z0-9._:/-]{0,199}$'
+        -- A bound in the expression would make it ten times as slow.
+        when name !~ '^[A-Za-z0-9][A-Za-z0-9._:/-]*$' or char_length(name) > 200
             then 'PD004|name is not valid|1 to 200 letters, digits and . _ : / -, beginning with a letter or digit'
         when jsonb_typeof(metadata) <> 'object'
             then 'PD004|metadata must be a JSON object|wrap the value: {"value": ...}'
