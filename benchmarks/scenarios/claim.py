@@ -23,7 +23,7 @@ from perdure.client.opening import open_database
 from perdure.store import queue, upkeep, workers
 from perdure.store.database import Session
 from perdure.store.workers import Registration
-from perdure.tasks.places import Claimed
+from perdure.tasks.places import Claimed, Saved
 from perdure.tasks.plan import Lane, Positions, plan, served
 
 PEERS = ()
@@ -60,6 +60,7 @@ class Done:
     task_id: int
     attempt: int = 1
     result: str = '{"ok": true}'
+    saved: Saved | None = None
     started_at: float = field(default_factory=time.time)
 
 

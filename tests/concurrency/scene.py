@@ -109,7 +109,7 @@ class Scene:
     def finish(self, on: int, task: int) -> Step:
         values = {
             "worker": WORKER, "leases": [self.lease], "lease": [1], "task": [task],
-            "attempt": [1], "started": [STARTED_AT], "result": f"[{task}]",
+            "attempt": [1], "started": [STARTED_AT], "result": f"[{task}]", "saved": "[]",
         }  # fmt: skip
         text = statement("finish_plain", "perdure") + " returning task_id"
         return Step(on, text, values)

@@ -11,7 +11,14 @@ from tests.kit.databases import Database
 from tests.property.places import Model, Task
 
 from perdure.store.database import statements
-from perdure.store.queue import Saving, Settling, array_literal, move_document, saving_document
+from perdure.store.queue import (
+    Saving,
+    Settling,
+    array_literal,
+    move_document,
+    saved_document,
+    saving_document,
+)
 from perdure.tasks.decide import Ending, decide_end
 from perdure.tasks.outcomes import Cancelled, Failure, Outcome, Retry, Success
 from perdure.tasks.places import Claimed, LeaseId, Mail, Move, Saved
@@ -177,21 +184,28 @@ class Calls:
         if checkpoint is not None:
             task.crashes, task.data = 0, {"x": checkpoint}
 
-    def finish_plain(self, run: Run, done: list[int]) -> None:
-        """Plain successes of one lease."""
+    def finish_plain(self, run: Run, done: list[int], checkpoint: int | None) -> None:
+        """Plain successes of one lease; the first of them may leave a checkpoint."""
         attempts = [self.runs[id_].attempt for id_ in done]
-        assert self._finish(run, done, attempts) == len(done)
+        assert self._finish(run, done, attempts, checkpoint) == len(done)
         for id_, attempt in zip(done, attempts, strict=True):
             del self.runs[id_]
-            self.model.tasks[id_].attempt = attempt
-            self.model.finish(self.model.tasks[id_], "completed", None, plain=True)
+            task = self.model.tasks[id_]
+            task.attempt = attempt
+            if checkpoint is not None and id_ == done[0]:
+                task.crashes, task.data = 0, {"x": checkpoint}
+            self.model.finish(task, "completed", None, plain=True)
 
-    def _finish(self, run: Run, done: list[int], attempts: list[int]) -> int:
+    def _finish(
+        self, run: Run, done: list[int], attempts: list[int], checkpoint: int | None
+    ) -> int:
         ones = array_literal(1 for _ in done)
+        saved = None if checkpoint is None else Saved(json.dumps({"x": checkpoint}), 1, None)
         ((changed,),) = self.ask(
             "finish_plain", worker=run.worker, leases=array_literal([run.claimed.lease]),
             lease=ones, task=array_literal(done), attempt=array_literal(attempts), started=ones,
             result=json.dumps([{} for _ in done]),
+            saved="[]" if saved is None else f"[{saved_document(saved)}]",
         )  # fmt: skip
         return int(changed)
 
@@ -245,7 +259,7 @@ class Calls:
         saving = Saving(run.claimed.lease, id_, run.attempt, 1.0, Saved("{}", 1, None))
         assert self.ask("save", saves=f"[{saving_document(saving)}]") == [(1, False)]
         assert self._hand_back({run.claimed.lease}, [id_]) == []
-        assert self._finish(run, [id_], [run.attempt]) == 0
+        assert self._finish(run, [id_], [run.attempt], 7) == 0
 
     def pass_time(self, seconds: float) -> None:
         """Time moves by moving the times of all rows the other way."""

@@ -201,12 +201,12 @@ class Machine(RuleBasedStateMachine):
         self.calls.settle(*self.run_drawn(data), Suspended(until, key))
 
     @precondition(lambda self: bool(self.calls.runs))
-    @rule(data=st.data(), whole=st.booleans())
-    def finish_plain(self, data: st.DataObject, whole: bool) -> None:
+    @rule(data=st.data(), whole=st.booleans(), checkpoint=st.none() | st.integers(0, 9))
+    def finish_plain(self, data: st.DataObject, whole: bool, checkpoint: int | None) -> None:
         task, run = self.run_drawn(data)
         lease = run.claimed.lease
         ids = [id_ for id_, other in self.calls.runs.items() if other.claimed.lease == lease]
-        self.calls.finish_plain(run, ids if whole else [task.id])
+        self.calls.finish_plain(run, ids if whole else [task.id], checkpoint)
 
     @precondition(lambda self: any(not run.begun for run in self.calls.runs.values()))
     @rule(data=st.data())

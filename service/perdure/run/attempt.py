@@ -26,7 +26,7 @@ from perdure.store.queue import Saving, Settling
 from perdure.tasks.checkpoints import load_execution_metadata
 from perdure.tasks.decide import Ending, Run, decide_end, decide_start
 from perdure.tasks.outcomes import Cancelled, Failure, Outcome, Retry, Success, Suspended
-from perdure.tasks.places import Claimed, Mail, Move, Ready, Waiting
+from perdure.tasks.places import Claimed, Mail, Move, Ready, Saved, Waiting
 
 OUTCOMES = (Success, Failure, Retry, Suspended, Cancelled)
 ABANDONED_SECONDS = 1.0
@@ -39,7 +39,7 @@ HELD_MAIL = Mail(id=0, kind="cancel")
 class Attempt(StoppableRun):
     """One run of one task."""
 
-    __slots__ = ("_abandoned", "_handed", "ended", "result")
+    __slots__ = ("_abandoned", "_handed", "ended", "result", "saved")
 
     def __init__(self, claimed: Claimed, tools: Tools, slot: asyncio.Task[Any]) -> None:
         super().__init__(claimed, tools, slot)
@@ -47,6 +47,8 @@ class Attempt(StoppableRun):
         self._handed = False
         self.result = "null"
         """JSON text of what a plain success has returned."""
+        self.saved: Saved | None = None
+        """The checkpoint that a plain success leaves, if it is not what was saved last."""
         self.ended = 0.0
         """When the handler of a plain success had returned, by the monotonic clock."""
 
@@ -150,7 +152,7 @@ class Attempt(StoppableRun):
         return await self.tools.completer.save(saving)
 
     async def _work(self, metadata: Any, *, isolated: bool) -> Ending | str | None:
-        """Call the handler; its ending, as text where it is nothing but a result, or None where
+        """Call the handler; its ending, as text where it is a plain success, or None where
         nothing is left to hand in."""
         tools, claimed, definition = self.tools, self.claimed, self.definition
         if self.reason is not None:
@@ -213,7 +215,7 @@ class Attempt(StoppableRun):
         )
 
     def _returned(self, value: Any) -> Ending | str | None:
-        """Encode what the handler returned; as text alone if nothing else is to be written."""
+        """Encode what the handler returned; as text if it is a plain success."""
         most = self.tools.settings().limits.result_bytes
         if self.context.untouched and not isinstance(value, OUTCOMES):
             text, problem = report.result_text(self.definition, value, most)
@@ -230,7 +232,8 @@ class Attempt(StoppableRun):
                 self._completed()
                 return None
         result, typed, problem = report.encoded(self.definition, outcome, most)
-        if result is not None and left.saved is None and problem is None:
+        if result is not None and problem is None:
+            self.saved = left.saved
             return result
         return Ending(
             attempt=self.attempt,
@@ -250,7 +253,7 @@ class Attempt(StoppableRun):
         report.completed(self)
 
     def _end(self, ending: Ending | str | None) -> None:
-        """Hand in: plainly where nothing but a result is to be written, else by a move."""
+        """Hand in: a plain success with many others in one statement, the rest by a move."""
         if ending is None:
             return
         self._handed = True
@@ -265,7 +268,9 @@ class Attempt(StoppableRun):
                 self.context = None
                 self.tools.completer.end(self)
                 return
-            ending = Ending(attempt=self.attempt, outcome=Success(None), result=ending)
+            ending = Ending(
+                attempt=self.attempt, outcome=Success(None), result=ending, saved=self.saved
+            )
         elif pending is not None:
             ending = replace(ending, last_saved=pending.saved)
         decide = self._decider(ending)

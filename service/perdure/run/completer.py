@@ -49,7 +49,7 @@ class Handed(NamedTuple):
 
 
 class Plain(Done, Protocol):
-    """A run whose end is a plain success: nothing but a result is to be written."""
+    """A run whose end is a plain success: a result and perhaps a checkpoint are to be written."""
 
     claimed: Claimed
     started: float

@@ -29,12 +29,13 @@ class Unclaimed(RuntimeError):
 
 class Done(Protocol):
     """A plain success: what `finish` needs of it. `started_at` is in seconds of the epoch, by the
-    database's clock; `result` is JSON text."""
+    database's clock; `result` is JSON text; `saved` the checkpoint that it leaves, if any."""
 
     lease: LeaseId
     task_id: int
     attempt: int
     result: str
+    saved: Saved | None
 
     @property
     def started_at(self) -> float:
@@ -131,6 +132,7 @@ async def finish(session: Session, worker: int, done: Sequence[Done]) -> list[st
     """
     held = [d.lease for d in done]
     leases = {lease: n for n, lease in enumerate(dict.fromkeys(held), 1)}
+    saves = [d.saved for d in done]
     changed = await session.count(
         "finish_plain",
         {
@@ -142,6 +144,7 @@ async def finish(session: Session, worker: int, done: Sequence[Done]) -> list[st
             # Whole microseconds: writing a number with a fraction takes three times as long.
             "started": array_literal([int(d.started_at * 1e6) for d in done]),
             "result": "[" + ",".join([d.result for d in done]) + "]",
+            "saved": "[" + ",".join(map(saved_document, saves if any(saves) else ())) + "]",
         },
     )
     if changed == len(done):
