@@ -1,16 +1,19 @@
 """S14: ten rounds of 100,000 enqueued and drained in one database: nothing may grow or slow down.
 
-Nothing but the server's own autovacuum cleans up in between.
+One worker does them all, as in production; while a round is enqueued its queue is paused. Nothing
+but that worker and the server's own autovacuum cleans up in between.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from typing import Any
 
 import psycopg
 
-from benchmarks.harness import Bench, Check, Row, drain, load, median
+from benchmarks.harness import Bench, Check, Program, Row, load, median
+from benchmarks.measure import wait_until
 from benchmarks.peers import peer
 from benchmarks.peers.adapter import Peer
 
@@ -22,24 +25,19 @@ MIB = 2**20
 
 def rows(bench: Bench, _peers: Sequence[Peer]) -> list[Row]:
     """The last round's speed as a part of the first one's, and the size of `ready`."""
-    ours = peer("perdure")
     tasks = bench.tasks(TASKS)
     told: list[list[dict[str, float]]] = []
     for _ in range(bench.runs):
         told.append([])
+        ours = peer("perdure")
         with (
             bench.database(ours) as dsn,
             psycopg.connect(dsn, autocommit=True) as connection,
+            Program(ours.command("work"), dsn) as program,
         ):
+            wait_until("the worker listens", lambda: _beats(connection))
             for number in range(ROUNDS):
-                enqueued = load(bench, ours, dsn, tasks, settle=False)
-                drained = drain(bench, ours, dsn, tasks)
-                told[-1].append({
-                    "enqueued_per_second": round(enqueued),
-                    "drained_per_second": round(drained.rate),
-                    "cpu_us_per_task": round(drained.cpu_us, 1),
-                    "ready_mib": round(_size(connection) / MIB, 1),
-                })  # fmt: skip
+                told[-1].append(_round(bench, dsn, connection, program, tasks))
                 bench.say(f"  round {number + 1}: {told[-1][-1]}")
     ratios = [rounds[-1]["drained_per_second"] / rounds[0]["drained_per_second"] for rounds in told]
     size = median([rounds[-1]["ready_mib"] for rounds in told])
@@ -55,6 +53,31 @@ def rows(bench: Bench, _peers: Sequence[Peer]) -> list[Row]:
             details={"rounds": told},
         )
     ]  # fmt: skip
+
+
+def _round(
+    bench: Bench, dsn: str, connection: psycopg.Connection[Any], program: Program, tasks: int
+) -> dict[str, float]:
+    """Enqueue while the queue is paused; then from its resumption until nothing is left."""
+    ours, before = peer("perdure"), int(program.last["count"])
+    connection.execute("select perdure.pause_queue('default')")
+    enqueued = load(bench, ours, dsn, tasks, settle=False)
+    connection.execute("select perdure.resume_queue('default')")
+    began = time.monotonic()
+    wait_until("they have been called", lambda: int(program.last["count"]) - before >= tasks)
+    wait_until("nothing is left", lambda: not ours.left(connection))
+    return {
+        "enqueued_per_second": round(enqueued),
+        "drained_per_second": round(tasks / (time.monotonic() - began)),
+        "ready_mib": round(_size(connection) / MIB, 1),
+    }
+
+
+def _beats(connection: psycopg.Connection[Any]) -> bool:
+    found = connection.execute(
+        "select from perdure.workers where heartbeat_at > started_at + '1 s'"
+    )
+    return found.rowcount > 0
 
 
 def _size(connection: psycopg.Connection[Any]) -> int:

@@ -18,6 +18,7 @@ from contextlib import suppress
 from typing import NamedTuple
 
 from perdure.errors import PerdureError
+from perdure.run.chores import Chores, Counts
 from perdure.run.events import (
     BeatFailed,
     Bus,
@@ -42,10 +43,6 @@ TURNS_MOST = 20
 """Turns of promotion between two beats: a flood of due tasks must not delay a beat."""
 BLOCKED_SECONDS = 0.25
 """Pause before the next look when something due could not be moved."""
-RETIRE_MOST = 1000
-KEEP_MOST = 20_000
-"""Rows that may be copied out of a range that is dropped; with more it waits."""
-STATISTICS_SECONDS = 10.0
 
 
 class Hooks(NamedTuple):
@@ -59,7 +56,7 @@ class Hooks(NamedTuple):
 
     holdings: Callable[[], tuple[Sequence[int], Sequence[LeaseId], str | None]]
     heard: Callable[[Beat, float], None]
-    counts: Callable[[], Mapping[tuple[str, str, str], tuple[int, float]]]
+    counts: Callable[[], Counts]
     woken: Callable[[], None]
     listening: Callable[[bool], None]
     reborn: Callable[[int], None]
@@ -133,7 +130,7 @@ class BeatLoop:
         self._due_at: float | None = None
         self._blocked_until = 0.0
         self._unlaned_after = -1
-        self._counted_at = time.monotonic()
+        self._chores = Chores()
 
     @property
     def expects_work(self) -> bool:
@@ -287,10 +284,10 @@ class BeatLoop:
             if moved:
                 # The next one hears of the lanes that were made.
                 self.beat_now()
-        if now - self._counted_at > STATISTICS_SECONDS:
-            self._count(session)
+        self._chores.ended(self._hooks.counts())
+        self._chores.do(session, self.worker_id)
         if heard.upkeep and upkeep.take_upkeep(session):
-            self._keep_up(session, pace.keep)
+            self._chores.keep_up(session, pace.keep)
 
     def _promote(self, session: SyncSession) -> None:
         for _ in range(TURNS_MOST):
@@ -303,21 +300,6 @@ class BeatLoop:
                 # What is due all the same is locked by somebody, for who knows how long.
                 self._blocked_until = time.monotonic() + BLOCKED_SECONDS
                 return
-
-    def _keep_up(self, session: SyncSession, keep: Keep) -> None:
-        """Ranges ahead, retention, old statistics: a small batch of each in a minute, or more."""
-        upkeep.keep_ranges(session)
-        upkeep.drop_range(session, keep, KEEP_MOST)
-        for _ in range(TURNS_MOST):
-            if upkeep.retire(session, keep, RETIRE_MOST) < RETIRE_MOST:
-                break
-        upkeep.prune_statistics(session)
-
-    def _count(self, session: SyncSession) -> None:
-        self._counted_at = time.monotonic()
-        counts = self._hooks.counts()
-        if counts:
-            upkeep.count(session, self.worker_id, counts)
 
     def _register(self, session: SyncSession) -> None:
         registration = self._registration()
@@ -382,7 +364,8 @@ class BeatLoop:
         """The clean end: statistics, the worker's row, the connection. What fails is recovered."""
         try:
             if self._session is not None and self.worker_id:
-                self._count(self._session)
+                self._chores.ended(self._hooks.counts())
+                self._chores.count(self._session, self.worker_id)
                 workers.deregister(self._session, self.worker_id)
         except Exception as error:  # noqa: BLE001  (the row is left to recovery)
             self._bus.emit(BeatFailed(error=describe(error), seconds_left=0.0))

@@ -13,8 +13,8 @@ from perdure.store.faults import describe, is_transient
 
 BACKOFF_SECONDS_MAX = 2.0
 """Longest pause between two tries while the database is away."""
-JITTER = 0.25
-"""A delay is stretched by up to this part of itself, so that processes do not march in step."""
+JITTER = 0.125
+"""A delay is changed by up to this part of itself, so that processes do not march in step."""
 
 
 class Backoff:
@@ -119,10 +119,10 @@ class Loop:
         return delay
 
     async def _pause(self, delay: float | None) -> None:
-        """Wait for a wake, at most `delay` seconds and a little; None: for a wake only."""
-        stretched = None if delay is None else delay * (1 + JITTER * self._rng.random())
+        """Wait for a wake, about `delay` seconds at most; None: for a wake only."""
+        longest = None if delay is None else delay * (1 + JITTER * (2 * self._rng.random() - 1))
         with suppress(TimeoutError):
-            async with asyncio.timeout(stretched):
+            async with asyncio.timeout(longest):
                 await self._wake.wait()
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from typing import TypeAlias, TypeVarTuple
+from typing import TypeVarTuple
 
 from perdure.run.beat import Hooks
+from perdure.run.chores import Counts
 from perdure.run.enqueuer import Enqueuer
 from perdure.run.events import QueuePaused, QueueResumed
 from perdure.run.port import Tools
@@ -14,7 +15,6 @@ from perdure.store.workers import Beat
 from perdure.tasks.places import LeaseId
 
 Ts = TypeVarTuple("Ts")
-Counts: TypeAlias = Mapping[tuple[str, str, str], tuple[int, float]]
 """How many have ended, and their seconds, by (name, queue, state)."""
 
 

@@ -90,10 +90,13 @@ class SyncSession:
         self._database = database
         self.connection = connection
 
-    def run(self, name: str, params: Params) -> list[Row]:
-        """Execute the statement called `name`; its rows, or [] if it returns none."""
+    def run(self, name: str, params: Params, *, alone: bool = False) -> list[Row]:
+        """Execute the statement called `name`; its rows, or [] if it returns none.
+
+        `alone`: it cannot be in a transaction.
+        """
         text = self._database.text(name)
-        if self._database.pooled:
+        if self._database.pooled and not alone:
             with self.connection.transaction():
                 cursor = self.connection.execute(text, params)
                 return cursor.fetchall() if cursor.description else []

@@ -66,6 +66,11 @@ def count(
     session.run("count", {"worker": worker, "counts": json.dumps(document)})
 
 
+def vacuum(session: SyncSession) -> None:
+    """Free the room of what was taken, as far as this login may: only an owner's does anything."""
+    session.run("vacuum", {}, alone=True)
+
+
 def prune_statistics(session: SyncSession) -> None:
     """Remove a small batch of statistics older than a month."""
     session.run("prune_statistics", {})
