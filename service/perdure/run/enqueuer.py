@@ -231,6 +231,9 @@ class Enqueuer:
             self._lanes_version = version
             self._serve()
         found = await self._claim(session, most, tuning)
+        if found:
+            # What has come starts before anything else is asked of the database.
+            await asyncio.sleep(0)
         await self._gate.after_look(session, found)
         if found or not self._positions.exhausted:
             return 0

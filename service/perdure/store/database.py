@@ -28,7 +28,10 @@ Params: TypeAlias = Mapping[str, object]
 
 _FOLDER = Path(__file__).with_name("sql")
 # Without these every statement still has its plan; with them a stale statistic cannot spoil one.
-_PLANNER = " -c jit=off -c enable_hashjoin=off -c enable_mergejoin=off -c enable_seqscan=off"
+_PLANNER = (
+    " -c jit=off -c enable_hashjoin=off -c enable_mergejoin=off -c enable_seqscan=off"
+    " -c plan_cache_mode=force_generic_plan"
+)
 _ISOLATION = "-c default_transaction_isolation=read\\ committed"
 
 
