@@ -10,16 +10,15 @@ from tests.kit.commands import Commands
 from tests.kit.databases import Database
 from tests.kit.fleet import until
 
-MOST_KIB = 70 * 1024
-# rich comes with structlog, which loads it wherever it is installed.
+MOST_KIB = 60 * 1024
 NEEDLESS = {
-    *("sqlalchemy", "alembic", "mako", "pytest", "typer.rich_utils", "rich.progress"),
+    *("sqlalchemy", "alembic", "mako", "pytest", "rich.console", "pygments"),
     *("perdure.client.client", "perdure.client.search", "perdure.store.search"),
     *("perdure.store.migrate", "perdure.embedded", "perdure.demo", "perdure.testing"),
 }
 
 
-def test_an_idle_worker_needs_less_than_seventy_mebibytes(
+def test_an_idle_worker_needs_less_than_sixty_mebibytes(
     database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PYTHONPROFILEIMPORTTIME", "1")

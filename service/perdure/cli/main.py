@@ -104,10 +104,10 @@ def _say(text: str, code: int, *, debug: bool, several: bool = False) -> int:
         text = f"{text}\n{traceback.format_exc()}".rstrip()
     lines = text.split("\n") if debug or several else [text]
     if code != EXIT_USAGE:
-        from perdure.cli.output import clean
-        from perdure.settings import mask
+        from perdure import settings
+        from perdure.cli import output
 
-        lines = [clean(mask(line)) for line in lines]
+        lines = [output.clean(settings.mask(line)) for line in lines]
     sys.stderr.write("\n".join([f"perdure: {lines[0]}", *lines[1:]]) + "\n")
     return code
 
@@ -222,10 +222,10 @@ def worker(
     memory_most_mb: options.MemoryMost = None,
     supervisor_pid: options.SupervisorPid = None,
 ) -> int:
-    """Run tasks until SIGTERM.
+    """Run tasks until SIGTERM; a second one does not wait for them. SIGHUP reads settings again."""
+    from perdure.cli import lean
 
-    A second SIGTERM does not wait for running tasks. SIGHUP reads the settings again.
-    """
+    lean.load_structlog()
     from perdure.cli import worker as body
 
     wanted = body.Wanted(

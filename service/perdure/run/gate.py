@@ -15,7 +15,7 @@ from perdure.run.loop import JITTER
 from perdure.store import workers
 from perdure.store.database import Session
 
-OPEN_POLLS = 2.5
+OPEN_POLLS = 3.5
 """How long the gate stays open, in the polls of an idle enqueuer."""
 CALM_SECONDS = 0.02
 """After work has been found or heard of, the gate stays closed for so long."""
