@@ -6,7 +6,7 @@ from importlib import import_module
 
 from benchmarks.peers.adapter import Peer
 
-NAMES = ("perdure", "pgqueuer", "graphile-worker", "procrastinate")
+NAMES = ("perdure", "pgqueuer", "graphile-worker", "awa", "procrastinate")
 
 
 def peer(name: str) -> Peer:

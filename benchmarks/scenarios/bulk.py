@@ -8,7 +8,7 @@ from benchmarks.harness import Bench, Check, Row, load, median
 from benchmarks.peers import peer
 from benchmarks.peers.adapter import Peer
 
-PEERS = ("pgqueuer", "graphile-worker", "procrastinate")
+PEERS = ("pgqueuer", "graphile-worker", "awa", "procrastinate")
 TASKS = 100_000
 SLOW_TASKS = 50_000
 

@@ -11,7 +11,7 @@ from benchmarks.peers import peer
 from benchmarks.peers.adapter import Peer
 from benchmarks.scenarios.drain import TASKS, drains
 
-PEERS = ("pgqueuer",)
+PEERS = ("pgqueuer", "awa")
 
 
 def rows(bench: Bench, peers: Sequence[Peer]) -> list[Row]:

@@ -8,9 +8,9 @@ from benchmarks.harness import Bench, Check, Row, drain, load, median
 from benchmarks.peers import peer
 from benchmarks.peers.adapter import Peer
 
-PEERS = ("pgqueuer",)
+PEERS = ("pgqueuer", "awa")
 TASKS = 100_000
-PEER_TASKS = 20_000
+PEER_TASKS = 10_000
 
 
 def rows(bench: Bench, peers: Sequence[Peer]) -> list[Row]:

@@ -12,7 +12,7 @@ from benchmarks.measure import percentile, wait_until
 from benchmarks.peers import peer
 from benchmarks.peers.adapter import Peer, payload
 
-PEERS = ("pgqueuer", "graphile-worker", "procrastinate")
+PEERS = ("pgqueuer", "graphile-worker", "awa", "procrastinate")
 TASKS = 200
 EVERY_SECONDS = 0.05
 WARM_TASKS = 20

@@ -14,7 +14,7 @@ from benchmarks.harness import Bench, Check, Program, Row, median
 from benchmarks.peers import peer
 from benchmarks.peers.adapter import PAYLOAD, Peer
 
-PEERS = ("pgqueuer", "graphile-worker", "procrastinate")
+PEERS = ("pgqueuer", "graphile-worker", "awa", "procrastinate")
 SECONDS = 4.0
 CLIENTS = 16
 BARE = (

@@ -11,7 +11,7 @@ from benchmarks.harness import Bench, Check, Row, drain, load, median
 from benchmarks.peers import peer
 from benchmarks.peers.adapter import Peer
 
-PEERS = ("pgqueuer", "graphile-worker")
+PEERS = ("pgqueuer", "graphile-worker", "awa")
 TASKS = 300_000
 PEER_TASKS = 60_000
 SLOW_TASKS = 5_000
