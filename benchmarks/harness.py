@@ -276,12 +276,18 @@ def load(
 
 
 def drain(
-    bench: Bench, of: Peer, dsn: str, tasks: int, *, processes: int = 1, defaults: bool = False
-) -> Drained:
-    """Let workers do what was loaded: from the first handler's start until nothing is left."""
+    bench: Bench, of: Peer, dsn: str, tasks: int, *, processes: int = 1, defaults: bool = False,
+    started: Callable[[psycopg.Connection[Any]], None] | None = None,
+) -> Drained:  # fmt: skip
+    """Let workers do what was loaded: from the first handler's start until nothing is left.
+
+    `started` is called once the processes have been started.
+    """
     with psycopg.connect(dsn, autocommit=True) as connection:
         programs = [Program(of.command("work", defaults=defaults), dsn) for _ in range(processes)]
         try:
+            if started is not None:
+                started(connection)
             while not (begun := [p.first for p in programs if p.first]):
                 _check(programs)
                 time.sleep(0.001)

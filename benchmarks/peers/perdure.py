@@ -36,11 +36,12 @@ class Report(BaseModel):
     ok: bool
 
 
+BATCH_SIZE = 1000
 noop = TaskKind("noop", Request, result=Report)
 
 
 class Perdure(Peer):
-    """Ours: nothing is configured but the DSN; with uvloop, which `defaults` leaves out."""
+    """Ours: uvloop and larger batches; `defaults` has nothing configured but the DSN."""
 
     name = "perdure"
     left_sql = (
@@ -56,7 +57,7 @@ class Perdure(Peer):
 
     def settings(self, *, defaults: bool = False) -> Mapping[str, Any]:
         """What it was told."""
-        return {"uvloop": not defaults}
+        return {"uvloop": not defaults, "batch_size": "default" if defaults else BATCH_SIZE}
 
     def prepare(self, dsn: str) -> None:
         """Migrate, and let a worker start once, so that its name is known."""
@@ -80,6 +81,8 @@ def work(options: Options) -> None:
     if "defaults" in sys.argv:
         sys.modules["uvloop"] = None  # type: ignore[assignment]  # as if it were not installed
     builder = TaskService.builder().configure_logging(level="warning")
+    if "defaults" not in sys.argv:
+        builder.configure_scheduling(batch_size=BATCH_SIZE)
     tally = Tally()
 
     @builder.task(noop)
