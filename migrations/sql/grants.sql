@@ -75,7 +75,7 @@ begin
                 -- In the caller's own transaction: the lease id is the permission.
                 ('{producer,worker}', '{fence,checkpoint,complete}'),
                 ('{worker}', '{beat,channel,drop_range,end_session,hand_back,keep_ranges,obey,place,promote}'),
-                ('{worker}', '{recover,register_types,relane,retire,save,separate,settle,take_upkeep}'),
+                ('{worker}', '{recover,register_types,relane,retire,separate,settle,take_upkeep}'),
                 ('{operator}', '{erase,pause_queue,repair,resume_queue}')
             )
             select format('grant %s on %s %s to %I',

@@ -28,7 +28,7 @@ def upgrade() -> None:
         hold_key joined keep_depth keep_ranges key_holder locate make_range matching merge_patch
         misplaced note obey pause_queue place problem proceed proceed_waiting promote queue_depth
         recover refuse register_types relane repair repeat resume_queue retire retry retry_where
-        save sees separate set_queue setting settle signal take_out take_upkeep unblock wake
+        sees separate set_queue setting settle signal take_out take_upkeep unblock wake
         withdraw
         """,
     )

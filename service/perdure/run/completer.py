@@ -10,9 +10,9 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter, defaultdict, deque
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from functools import partial
-from typing import NamedTuple, Protocol, TypeVar
+from typing import NamedTuple, Protocol, TypeAlias, TypeVar
 
 from perdure.run.events import Bus, TaskEnded, TaskLost, TasksCompleted
 from perdure.run.holdings import Holdings
@@ -25,6 +25,7 @@ from perdure.tasks.places import Claimed, LeaseId, Mail, Move
 
 T = TypeVar("T")
 A = TypeVar("A")
+Unsaved: TypeAlias = tuple[Saving, "asyncio.Future[bool] | None"]
 
 SETTLE_MOST = 200
 """Moves, or saves, of one statement: one transaction, so this bounds how long locks are held."""
@@ -89,7 +90,7 @@ class Completer:
         self._moves: deque[Handed] = deque()
         self._saves: dict[int, Saving] = {}
         self._answers: deque[tuple[Saving, asyncio.Future[bool]]] = deque()
-        self._unsaved: list[tuple[Saving, asyncio.Future[bool] | None]] = []
+        self._unsaved: list[Unsaved] = []
         self._flying = 0
 
     @property
@@ -172,24 +173,22 @@ class Completer:
         return session
 
     async def _flush_saves(self, session: Session) -> None:
-        """Save in the order in which each run has asked; what was not answered stays, in front."""
+        """Save in the order in which each run has asked; what was not answered stays, in front.
+
+        All that was asked by now: what is settled after this must not overtake a save of its run.
+        """
         asked, self._answers = self._answers, deque()
         soon, self._saves = self._saves, {}
         self._unsaved += [*asked, *((saving, None) for saving in soon.values())]
-        batch = self._unsaved[:SETTLE_MOST]
-        order = sorted(range(len(batch)), key=lambda n: _place(batch[n][0]))
-        answers = await halving(
-            partial(queue.save, session), [batch[number][0] for number in order]
-        )
-        del self._unsaved[: len(batch)]
-        for number, held in zip(order, answers, strict=True):
-            answer = batch[number][1]
-            if answer is None or answer.done():
-                continue
-            if isinstance(held, Exception):
-                answer.set_exception(held)
-            else:
-                answer.set_result(held)
+        while self._unsaved:
+            batch = [*of_different_tasks(self._unsaved[:SETTLE_MOST])]
+            order = sorted(range(len(batch)), key=lambda n: _place(batch[n][0]))
+            answers = await halving(
+                partial(queue.save, session), [batch[number][0] for number in order]
+            )
+            del self._unsaved[: len(batch)]
+            for number, held in zip(order, answers, strict=True):
+                _answer(batch[number][1], held)
 
     async def _flush_plain(self, session: Session) -> bool:
         """Write plain successes; whether some were held back by a locked lease."""
@@ -326,6 +325,26 @@ class Completer:
     def _lost(self, task_id: int, name: str, attempt: int) -> None:
         if self._bus.heard("task.lost"):
             self._bus.emit(TaskLost(task_id=task_id, name=name, attempt=attempt))
+
+
+def _answer(waits: asyncio.Future[bool] | None, held: bool | Exception) -> None:
+    """Tell who waits for a save, if anybody still does."""
+    if waits is None or waits.done():
+        return
+    if isinstance(held, Exception):
+        waits.set_exception(held)
+    else:
+        waits.set_result(held)
+
+
+def of_different_tasks(saves: Iterable[Unsaved]) -> Iterator[Unsaved]:
+    """The first of them, up to the second of one task: a statement writes a row once."""
+    seen: set[int] = set()
+    for saving, answer in saves:
+        if saving.task_id in seen:
+            return
+        seen.add(saving.task_id)
+        yield saving, answer
 
 
 async def halving(

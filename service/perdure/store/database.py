@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, LiteralString, TypeAlias, cast
 
 import psycopg
-from psycopg import AsyncConnection, Connection, IsolationLevel, sql
+from psycopg import AsyncConnection, AsyncCursor, Connection, IsolationLevel, sql
 from psycopg.conninfo import make_conninfo
 from psycopg.types.numeric import Int8Dumper
 from psycopg_pool import AsyncConnectionPool, ConnectionPool
@@ -33,6 +33,11 @@ _PLANNER = (
     " -c plan_cache_mode=force_generic_plan"
 )
 _ISOLATION = "-c default_transaction_isolation=read\\ committed"
+
+
+def _has_rows(cursor: AsyncCursor[Row]) -> bool:
+    """Whether the statement returns any; `description` would make an object for each column."""
+    return cursor.pgresult is not None and cursor.pgresult.nfields > 0
 
 
 @cache
@@ -72,9 +77,9 @@ class Session:
             if self._database.pooled:
                 async with self._connection.transaction():
                     await cursor.execute(text, params)
-                    return await cursor.fetchall() if cursor.description else []
+                    return await cursor.fetchall() if _has_rows(cursor) else []
             await cursor.execute(text, params, prepare=self._database.prepare)
-            return await cursor.fetchall() if cursor.description else []
+            return await cursor.fetchall() if _has_rows(cursor) else []
 
     async def count(self, name: str, params: Params) -> int:
         """Execute the statement called `name`; the number of rows that it changed."""
