@@ -19,7 +19,10 @@ VACUUM_TASKS = 50_000
 """After so many tasks of this worker `ready` is vacuumed: autovacuum looks once in a minute, and
 until then each task leaves a dead row, which the next ones cannot use."""
 VACUUM_SECONDS = 3.0
-"""Shortest pause between two of them: while an old snapshot is held they are in vain."""
+"""Shortest pause between two of them."""
+VACUUM_SHARE = 50
+"""A pause is so many times as long as the last one took: while an old snapshot is held they are in
+vain, and take ever longer."""
 
 Counts: TypeAlias = Mapping[tuple[str, str, str], tuple[int, float]]
 
@@ -31,7 +34,7 @@ class Chores:
         self._counts: dict[tuple[str, str, str], tuple[int, float]] = {}
         self._counted_at = time.monotonic()
         self._ended = 0
-        self._vacuumed_at = float("-inf")
+        self._vacuum_at = 0.0
 
     def ended(self, counts: Counts) -> None:
         """So many tasks have ended: (name, queue, state) -> (how many, seconds that they ran)."""
@@ -45,9 +48,11 @@ class Chores:
         now = time.monotonic()
         if now - self._counted_at > STATISTICS_SECONDS:
             self.count(session, worker_id)
-        if self._ended >= VACUUM_TASKS and now - self._vacuumed_at > VACUUM_SECONDS:
-            self._ended, self._vacuumed_at = 0, now
+        if self._ended >= VACUUM_TASKS and now > self._vacuum_at:
+            self._ended = 0
             upkeep.vacuum(session)
+            took = time.monotonic() - now
+            self._vacuum_at = now + max(VACUUM_SECONDS, VACUUM_SHARE * took)
 
     def count(self, session: SyncSession, worker_id: int) -> None:
         """Write what has ended since the last time to the statistics."""
