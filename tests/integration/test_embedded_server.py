@@ -315,6 +315,14 @@ def test_kept_data_of_a_killed_process_is_started_again(temporary: Path) -> None
         assert ask(server, "select 1") == 1
 
 
+def test_sigterm_is_handled_until_the_last_server_has_stopped() -> None:
+    with EmbeddedServer(settings=SETTINGS):
+        handler = signal.getsignal(signal.SIGTERM)
+        with EmbeddedServer(settings=SETTINGS):
+            pass
+        assert signal.getsignal(signal.SIGTERM) is handler
+
+
 def test_the_handling_of_sigterm_is_put_back() -> None:
     before = signal.getsignal(signal.SIGTERM)
     with EmbeddedServer(settings=SETTINGS):

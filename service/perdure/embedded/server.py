@@ -14,7 +14,7 @@ import threading
 from collections.abc import Mapping
 from pathlib import Path
 from types import FrameType, TracebackType
-from typing import Final, Literal, Self
+from typing import ClassVar, Final, Literal, Self
 from urllib.parse import quote
 
 from psycopg.pq import PGconn, Ping
@@ -45,6 +45,9 @@ class EmbeddedServer:
     The server is stopped at the end of a `with` block, at interpreter exit, and on SIGTERM if the
     main thread starts it and SIGTERM had no handler. An object is for one thread at a time.
     """
+
+    _at_work: ClassVar[set[EmbeddedServer]] = set()
+    """Those of this process that have not been stopped: the last one puts SIGTERM back."""
 
     def __init__(
         self,
@@ -129,7 +132,9 @@ class EmbeddedServer:
             self._home.remove()
             self._home = None
         atexit.unregister(self._stop_at_exit)
-        _restore_sigterm()
+        self._at_work.discard(self)
+        if not self._at_work:
+            _restore_sigterm()
 
     def restart(self, mode: StopMode = "fast", settings: Mapping[str, str] | None = None) -> None:
         """Stop and start on the same data and port, with `settings` put over those it had."""
@@ -158,6 +163,7 @@ class EmbeddedServer:
         self._home = RunFolder.make(self._identity)
         self._owner = os.getpid()
         atexit.register(self._stop_at_exit)
+        self._at_work.add(self)
         _exit_on_sigterm()
         return self._home
 
