@@ -48,6 +48,13 @@ def backends_cpu(connection: psycopg.Connection[Any]) -> float:
     return sum(cpu_of(pid) for (pid,) in rows)
 
 
+def beating(connection: psycopg.Connection[Any]) -> int:
+    """Workers that have beaten since their start: they listen, and know what is paused."""
+    return connection.execute(
+        "select from perdure.workers where heartbeat_at > started_at + '1 s'"
+    ).rowcount
+
+
 def wait_until(what: str, done: Callable[[], bool], seconds: float = 60.0) -> None:
     """Look again and again.
 

@@ -12,7 +12,7 @@ from typing import Any
 import psycopg
 
 from benchmarks.harness import Bench, Check, Row, drain, load, median
-from benchmarks.measure import wait_until
+from benchmarks.measure import beating, wait_until
 from benchmarks.peers import peer
 from benchmarks.peers.adapter import Peer
 
@@ -67,12 +67,5 @@ def rows(bench: Bench, peers: Sequence[Peer]) -> list[Row]:
 
 def _begin_together(connection: psycopg.Connection[Any]) -> None:
     """Wait until all beat, and know that the queue is paused; then let them begin."""
-
-    def beating() -> bool:
-        found = connection.execute(
-            "select from perdure.workers where heartbeat_at > started_at + '1 s'"
-        )
-        return found.rowcount == MANY
-
-    wait_until("all processes are there", beating, seconds=120.0)
+    wait_until("all processes are there", lambda: beating(connection) == MANY, seconds=120.0)
     connection.execute("select perdure.resume_queue('default')")

@@ -13,7 +13,7 @@ from typing import Any
 import psycopg
 
 from benchmarks.harness import Bench, Check, Program, Row, load, median
-from benchmarks.measure import wait_until
+from benchmarks.measure import beating, wait_until
 from benchmarks.peers import peer
 from benchmarks.peers.adapter import Peer
 
@@ -35,7 +35,7 @@ def rows(bench: Bench, _peers: Sequence[Peer]) -> list[Row]:
             psycopg.connect(dsn, autocommit=True) as connection,
             Program(ours.command("work"), dsn) as program,
         ):
-            wait_until("the worker listens", lambda: _beats(connection))
+            wait_until("the worker listens", lambda: beating(connection) > 0)
             for number in range(ROUNDS):
                 told[-1].append(_round(bench, dsn, connection, program, tasks))
                 bench.say(f"  round {number + 1}: {told[-1][-1]}")
@@ -71,13 +71,6 @@ def _round(
         "drained_per_second": round(tasks / (time.monotonic() - began)),
         "ready_mib": round(_size(connection) / MIB, 1),
     }
-
-
-def _beats(connection: psycopg.Connection[Any]) -> bool:
-    found = connection.execute(
-        "select from perdure.workers where heartbeat_at > started_at + '1 s'"
-    )
-    return found.rowcount > 0
 
 
 def _size(connection: psycopg.Connection[Any]) -> int:

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import re
-import subprocess
-import tempfile
 from collections.abc import Sequence
-from pathlib import Path
 
 import psycopg
 
 from benchmarks.harness import Bench, Check, Program, Row, median
+from benchmarks.measure import pgbench
 from benchmarks.peers import peer
 from benchmarks.peers.adapter import PAYLOAD, Peer
 
@@ -87,15 +84,4 @@ def _pgbench(bench: Bench, dsn: str, script: str) -> float:
             for statement in BARE:
                 connection.execute(statement.encode())
         connection.execute("checkpoint")
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "script.sql"
-        file.write_text(SCRIPTS[script])
-        done = subprocess.run(
-            [bench.pgbench, "-n", "-M", "prepared", "-c", str(CLIENTS), "-j", "2",
-             "-T", str(max(1, round(bench.seconds(SECONDS)))), "-f", str(file), dsn],
-            check=True, capture_output=True, text=True,
-        )  # fmt: skip
-    found = re.search(r"tps = ([0-9.]+)", done.stdout)
-    if found is None:
-        raise RuntimeError(done.stdout)
-    return float(found[1])
+    return pgbench(bench, dsn, SCRIPTS[script], clients=CLIENTS, seconds=bench.seconds(SECONDS))
