@@ -15,10 +15,7 @@ begin
     end if;
     -- Entries of a name and metadata alone, as most are, go straight to the door.
     if not exists (
-            select from jsonb_array_elements(enqueue_many.tasks) as e (entry)
-            where jsonb_typeof(e.entry) <> 'object' or jsonb_typeof(e.entry -> 'name') is distinct from 'string'
-                or jsonb_typeof(e.entry -> 'metadata') is distinct from 'object'
-                or e.entry - '{name,metadata}'::text[] <> '{}')
+            select from jsonb_array_elements(enqueue_many.tasks) as e (entry) where not perdure.is_plain(e.entry))
         and not exists (select from perdure.queues as q where q.max_depth is not null)
     then
         return query select p.position, p.task_id, 'created' from perdure.enqueue_plain(tasks) as p;
@@ -26,7 +23,7 @@ begin
     end if;
     select (e.n - 1)::integer as at, perdure.entry_problem(e.entry) as problem into wrong
     from jsonb_array_elements(enqueue_many.tasks) with ordinality as e (entry, n)
-    where perdure.entry_problem(e.entry) is not null
+    where not perdure.is_plain(e.entry) and perdure.entry_problem(e.entry) is not null
     order by e.n limit 1;
     if found then
         perform perdure.refuse(wrong.problem, wrong.at);
