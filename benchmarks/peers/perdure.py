@@ -106,7 +106,7 @@ async def load() -> None:
         if how == "copy":
             await client.copy(noop, requests(count))
         else:
-            await client.enqueue_many([NewTask(noop, request) for request in requests(count)])
+            await client.enqueue_many(NewTask(noop, request) for request in requests(count))
         tell({"seconds": time.perf_counter() - began, "tasks": count})
 
 

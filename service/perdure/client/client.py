@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Collection, Iterable, Mapping
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast, overload
@@ -18,7 +19,7 @@ from perdure.errors import InvalidArgument
 from perdure.settings import Settings
 from perdure.store import binding, operations
 from perdure.store.database import Database
-from perdure.store.operations import Operation
+from perdure.store.operations import Added, Operation
 from perdure.store.perform import copy_in, perform, perform_all
 from perdure.store.views import (
     BulkCancelled,
@@ -159,20 +160,20 @@ class TaskClient:
     ) -> list[TaskHandle[Any]]:
         """Enqueue all or none, in one transaction; handles in the order of the tasks.
 
-        The texts of the tasks are built first, in memory: documents of up to 10,000 tasks.
+        They go in documents of up to 10,000 tasks; from the second on, `tasks` is asked for more
+        while the transaction is open. What it raises leaves nothing behind.
 
         Raises:
             InvalidArgument: names the first bad entry of its document by its position from 0.
         """
-        made = list(tasks)
-        texts = (operations.as_json(requests.entry_of(task, self._unique_key_of)) for task in made)
-        documents = [operations.enqueue_many(text) for text in operations.documents(texts)]
+        kinds: list[Task] = []
+        documents = _documents(requests.entry_texts(tasks, self._unique_key_of, kinds))
         if on is None:
-            answers = await perform_all(self._database, documents) if documents else []
+            answers = await perform_all(self._database, documents)
         else:
-            answers = [await self._do(document, on) for document in documents]
+            answers = [await self._do(document, on) async for document in documents]
         added = (requests.enqueued(one) for answer in answers for one in answer)
-        return [TaskHandle(self, task.task, one) for task, one in zip(made, added, strict=True)]
+        return [TaskHandle(self, kind, one) for kind, one in zip(kinds, added, strict=True)]
 
     async def copy(
         self,
@@ -386,3 +387,11 @@ async def _blocks(
             yield "".join(rows).encode()
             rows, size = [], 0
     yield "".join(rows).encode()
+
+
+async def _documents(texts: Iterable[str]) -> AsyncIterator[Operation[list[Added]]]:
+    for document in operations.documents(texts):
+        if document is None:
+            await asyncio.sleep(0)
+        else:
+            yield document

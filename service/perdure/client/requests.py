@@ -8,7 +8,7 @@ from typing import Any, Final, Literal, TypeAlias, TypedDict
 
 from perdure.declare.kind import Answer, Enqueued, EnqueueOptions, NewTask, TaskKind
 from perdure.errors import InvalidArgument
-from perdure.store.operations import Added, Entry, Signal
+from perdure.store.operations import Added, Entry, Signal, as_json
 from perdure.tasks.codec import encode_json
 
 Task: TypeAlias = TaskKind[Any, Any, Any, Any] | str
@@ -99,6 +99,19 @@ def entry_of(task: NewTask[Any, Any], unique_key_of: UniqueKeyOf | None = None) 
         retry_delays=None if delays is None else [seconds("retry_delays", d) for d in delays],
         execution_metadata=task.execution_metadata_json(),
     )
+
+
+def entry_texts(
+    tasks: Iterable[NewTask[Any, Any]], unique_key_of: UniqueKeyOf | None, kinds: list[Task]
+) -> Iterator[str]:
+    """Each task as a member of a document; what it is a task of goes to `kinds`.
+
+    The tasks themselves are let go: a hundred thousand of them cost the collector of garbage more
+    than the rest of an enqueue costs.
+    """
+    for task in tasks:
+        kinds.append(task.task)
+        yield as_json(entry_of(task, unique_key_of))
 
 
 def enqueued(added: Added) -> Enqueued:

@@ -153,20 +153,20 @@ class SyncTaskClient:
     ) -> list[SyncTaskHandle[Any]]:
         """Enqueue all or none, in one transaction; handles in the order of the tasks.
 
-        The texts of the tasks are built first, in memory: documents of up to 10,000 tasks.
+        The texts of the tasks are built first, in memory, and go in documents of up to 10,000.
 
         Raises:
             InvalidArgument: names the first bad entry of its document by its position from 0.
         """
-        made = list(tasks)
-        texts = (operations.as_json(requests.entry_of(task, self._unique_key_of)) for task in made)
-        documents = [operations.enqueue_many(text) for text in operations.documents(texts)]
+        kinds: list[Task] = []
+        texts = requests.entry_texts(tasks, self._unique_key_of, kinds)
+        documents = [document for document in operations.documents(texts) if document is not None]
         if on is None:
             answers = perform_all_sync(self._database, documents) if documents else []
         else:
             answers = [self._do(document, on) for document in documents]
         added = (requests.enqueued(one) for answer in answers for one in answer)
-        return [SyncTaskHandle(self, task.task, one) for task, one in zip(made, added, strict=True)]
+        return [SyncTaskHandle(self, kind, one) for kind, one in zip(kinds, added, strict=True)]
 
     def copy(
         self,

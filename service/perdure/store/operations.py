@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Final, Generic, Literal, NamedTuple, TypeAlias, TypeVar
@@ -26,6 +26,8 @@ Repeat: TypeAlias = Literal["read", "same", "never"]
 DOCUMENT_TASKS_MAX: Final = 10_000
 DOCUMENT_BYTES_MAX: Final = 16 * 2**20
 """Where a document of `enqueue_many` is cut, counted in characters of JSON text."""
+SLICE_TASKS: Final = 200
+"""Entries that are made between two turns of an event loop: about a millisecond."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,20 +80,23 @@ def enqueue_many(document: str, *, keyed: bool = False) -> Operation[list[Added]
     return Operation("enqueue_many", {"tasks": document}, _in_order, "same" if keyed else "never")
 
 
-def documents(entries: Iterable[str]) -> list[str]:
-    """JSON arrays of the entries, none larger than its bounds; an entry is never divided."""
-    made: list[str] = []
+def documents(entries: Iterable[str]) -> Iterator[Operation[list[Added]] | None]:
+    """The entries in documents, none larger than its bounds; an entry is never divided.
+
+    None now and then: a moment at which an event loop may give others their turn.
+    """
     parts: list[str] = []
     size = 0
     for entry in entries:
         if parts and (len(parts) == DOCUMENT_TASKS_MAX or size + len(entry) > DOCUMENT_BYTES_MAX):
-            made.append(f"[{','.join(parts)}]")
+            yield enqueue_many(f"[{','.join(parts)}]")
             parts, size = [], 0
         parts.append(entry)
         size += len(entry)
+        if len(parts) % SLICE_TASKS == 0:
+            yield None
     if parts:
-        made.append(f"[{','.join(parts)}]")
-    return made
+        yield enqueue_many(f"[{','.join(parts)}]")
 
 
 def as_json(entry: Entry) -> str:

@@ -68,14 +68,21 @@ def perform_sync(database: Database, operation: Operation[A]) -> A:
     raise AssertionError("unreachable: the last try returns or raises")
 
 
-async def perform_all(database: Database, operations: Sequence[Operation[A]]) -> list[A]:
-    """Carry them out one after the other in one transaction; errors as `perform`."""
+async def perform_all(database: Database, operations: AsyncIterator[Operation[A]]) -> list[A]:
+    """Carry them out one after the other in one transaction; errors as `perform`.
+
+    While the server works at one, the next is made. What the iterator raises leaves nothing behind.
+    """
+    made: list[Operation[A]] = []
+    coming = _kept(made, operations)
+    if await anext(coming, None) is None:
+        return []
     for last in _tries():
         async with _borrowed(database) as connection:
             commit = _Commit(connection)
             try:
                 async with connection.transaction():
-                    answers = [o.read(await _run(connection, database, o)) for o in operations]
+                    answers = await _answers(connection, database, _again(made, coming))
                     commit.begins(await _run(connection, database, _TRANSACTION_ID))
             except psycopg.Error as error:
                 if last or not commit.may_repeat(error):
@@ -83,6 +90,45 @@ async def perform_all(database: Database, operations: Sequence[Operation[A]]) ->
                 continue
         return answers
     raise AssertionError("unreachable: the last try returns or raises")
+
+
+async def _answers(
+    connection: AsyncConnection[Row], database: Database, operations: AsyncIterator[Operation[A]]
+) -> list[A]:
+    answers: list[A] = []
+    operation = await anext(operations, None)
+    while operation is not None:
+        making = asyncio.ensure_future(_next(operations))
+        try:
+            rows = await _run(connection, database, operation)
+        except psycopg.Error:
+            await making  # Kept for the next try; but what its maker raises comes first.
+            raise
+        except BaseException:
+            making.cancel()
+            raise
+        answers.append(operation.read(rows))
+        operation = await making
+    return answers
+
+
+async def _next(operations: AsyncIterator[Operation[A]]) -> Operation[A] | None:
+    return await anext(operations, None)
+
+
+async def _kept(made: list[A], coming: AsyncIterator[A]) -> AsyncIterator[A]:
+    """All that comes, remembered in `made`."""
+    async for one in coming:
+        made.append(one)
+        yield one
+
+
+async def _again(made: Sequence[A], coming: AsyncIterator[A]) -> AsyncIterator[A]:
+    """What was made before, then what comes."""
+    for one in tuple(made):
+        yield one
+    async for one in coming:
+        yield one
 
 
 def perform_all_sync(database: Database, operations: Sequence[Operation[A]]) -> list[A]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
@@ -191,6 +191,20 @@ async def test_enqueue_many_answers_in_order_and_takes_all_or_none(
             [NewTask("a")] * DOCUMENT_TASKS_MAX + [NewTask("b"), NewTask("!")]
         )
     assert database.value("select count(*) from perdure.tasks") == count - 1
+
+
+async def test_what_the_tasks_of_enqueue_many_raise_leaves_nothing_behind(
+    client: TaskClient, database: Database
+) -> None:
+    def breaking(count: int) -> Iterator[NewTask[None, None]]:
+        yield from (NewTask("a") for _ in range(count))
+        raise ZeroDivisionError
+
+    for count in (0, 3, DOCUMENT_TASKS_MAX + 3):
+        with pytest.raises(ZeroDivisionError):
+            await client.enqueue_many(breaking(count))
+    assert database.value("select count(*) from perdure.tasks") == 0
+    assert (await client.enqueue("a")).answer is Answer.CREATED
 
 
 async def test_copy_makes_as_many_tasks_as_there_are_metadata(

@@ -16,6 +16,7 @@ from perdure.client.client import TaskClient
 from perdure.client.sync import SyncTaskClient
 from perdure.declare.kind import Answer, NewTask
 from perdure.errors import DatabaseUnavailable, UnknownOutcome
+from perdure.store.operations import DOCUMENT_TASKS_MAX
 
 
 @pytest.fixture
@@ -91,6 +92,27 @@ async def test_what_is_lost_before_the_commit_is_repeated(
     assert cutter.cuts == 2
     assert [handle.answer for handle in handles] == [Answer.CREATED] * 2
     assert tasks(database) == 2
+
+
+async def test_tasks_that_come_during_a_lost_transaction_are_there_in_the_next(
+    database: Database, cutter: Proxy
+) -> None:
+    async with TaskClient(cutter.dsn) as client:
+
+        def coming(*, failing: bool = False) -> Iterator[NewTask[None, None]]:
+            yield from (NewTask("a") for _ in range(DOCUMENT_TASKS_MAX))
+            cutter.cut(b"enqueue_many")
+            yield from (NewTask("b") for _ in range(5))
+            if failing:
+                raise ZeroDivisionError
+
+        with pytest.raises(ZeroDivisionError):
+            await client.enqueue_many(coming(failing=True))
+        assert tasks(database) == 0
+        handles = await client.enqueue_many(coming())
+
+    assert len({handle.id for handle in handles}) == DOCUMENT_TASKS_MAX + 5
+    assert tasks(database) == DOCUMENT_TASKS_MAX + 5
 
 
 async def test_reads_are_repeated_and_give_up_after_a_while(
