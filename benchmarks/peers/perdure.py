@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Coroutine, Iterator, Mapping
 from importlib.metadata import version
 from typing import Any
 
@@ -130,6 +130,14 @@ async def one() -> None:
         tell({"seconds": time.perf_counter() - began, "tasks": sum(counts)})
 
 
+def _run(program: Coroutine[Any, Any, None]) -> None:
+    """As the programs of the peers: on uvloop."""
+    import uvloop
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(program)
+
+
 if __name__ == "__main__":
     match sys.argv[1]:
         case "work":
@@ -137,6 +145,6 @@ if __name__ == "__main__":
         case "register":
             work(Options(burst=True))
         case "load":
-            asyncio.run(load())
+            _run(load())
         case _:
-            asyncio.run(one())
+            _run(one())
