@@ -132,7 +132,7 @@ async def one() -> None:
 
 def _run(program: Coroutine[Any, Any, None]) -> None:
     """As the programs of the peers: on uvloop."""
-    import uvloop
+    import uvloop  # noqa: PLC0415  # S16 runs this module without it
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(program)
