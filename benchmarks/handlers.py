@@ -38,6 +38,9 @@ class Report(BaseModel):
     ok: bool
 
 
+SETTINGS = {"perdure": {"uvloop": True, "batch_size": "default"}}
+"""What the workers of this module are told, for the record."""
+
 noop = TaskKind("noop", Request, execution_metadata=State, result=Report)
 saving = TaskKind("saving", execution_metadata=State)
 asleep = TaskKind("asleep")

@@ -16,7 +16,7 @@ FOLDER = Path(__file__).parent / "graphile"
 SETTINGS = {
     "concurrentJobs": 64,
     "maxPoolSize": 32,
-    "localQueue": 500,
+    "localQueue": {"size": 500, "refetchDelay": {"durationMs": 10}},
     "completeJobBatchDelay": 0,
     "failJobBatchDelay": 0,
 }
@@ -53,7 +53,7 @@ class GraphileWorker(Peer):
     def command(self, what: str, *, defaults: bool = False) -> list[str]:
         """The program beside this file."""
         script = str(FOLDER / "worker.mjs")
-        return [_node(), script, what, *(["defaults"] if defaults else [])]
+        return [_node(), script, what, json.dumps(self.settings(defaults=defaults))]
 
 
 PEER = GraphileWorker()

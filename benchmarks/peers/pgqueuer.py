@@ -23,6 +23,7 @@ from benchmarks.tally import Tally, tell
 
 BATCH = 1_000
 LOAD = 5_000
+CONNECTIONS = 10
 
 
 class Queuer(Peer):
@@ -100,9 +101,14 @@ async def load() -> None:
 
 
 async def one() -> None:
-    """One call after the other: a connection for each caller, up to ten."""
+    """One call after the other: a connection for each caller, up to so many."""
     seconds, callers = float(os.environ["BENCH_SECONDS"]), int(os.environ["BENCH_CALLERS"])
-    pool = await asyncpg.create_pool(os.environ["PERDURE_DSN"], min_size=1, max_size=10)
+    free: asyncio.LifoQueue[Queries] = asyncio.LifoQueue()
+    connections = [
+        await asyncpg.connect(os.environ["PERDURE_DSN"]) for _ in range(min(callers, CONNECTIONS))
+    ]
+    for connection in connections:
+        free.put_nowait(Queries(AsyncpgDriver(connection)))
     body = payload(1).encode()
     began = time.perf_counter()
     ended = began + seconds
@@ -110,14 +116,16 @@ async def one() -> None:
     async def call() -> int:
         done = 0
         while time.perf_counter() < ended:
-            async with pool.acquire() as connection:
-                await Queries(AsyncpgDriver(connection)).enqueue("noop", body)
+            queries = await free.get()
+            await queries.enqueue("noop", body)
+            free.put_nowait(queries)
             done += 1
         return done
 
     counts = await asyncio.gather(*(call() for _ in range(callers)))
     tell({"seconds": time.perf_counter() - began, "tasks": sum(counts)})
-    await pool.close()
+    for connection in connections:
+        await connection.close()
 
 
 if __name__ == "__main__":

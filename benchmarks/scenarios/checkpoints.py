@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import psycopg
 from typing_extensions import override
 
-from benchmarks.handlers import State
+from benchmarks.handlers import SETTINGS, State
 from benchmarks.harness import Bench, Check, Drained, Program, Row, drain, load, median
 from benchmarks.peers.adapter import Peer
 from benchmarks.peers.perdure import Perdure
@@ -73,7 +73,7 @@ def rows(bench: Bench, _peers: Sequence[Peer]) -> list[Row]:
                 Check("of a drain's speed, checkpoint_soon()", cost["soon"], 0.05, at_most=True),
             ],
             versions=bench.versions(),
-            settings={"seconds": SECONDS, "tasks": TASKS, **bench.settings()},
+            settings={"seconds": SECONDS, "tasks": TASKS, **SETTINGS},
             details={
                 "bare_update_commits_per_second": round(median(bare)),
                 "drain_tasks_per_second": {

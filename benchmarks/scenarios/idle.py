@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import psycopg
 
+from benchmarks.handlers import SETTINGS
 from benchmarks.harness import Bench, Check, Program, Row, cpu_of, median
 from benchmarks.measure import bytecode, memory_of, wait_until
 from benchmarks.peers import peer
@@ -76,7 +77,7 @@ def rows(bench: Bench, _peers: Sequence[Peer]) -> list[Row]:
             checks=checks, versions=bench.versions(),
             settings={
                 "seconds": SECONDS, "counted": "transactions" if sql is TRANSACTIONS else "calls",
-                **bench.settings(),
+                **SETTINGS,
             },
             details={"peak_mib": round(most, 1), "statements": found[-1].top},
         )

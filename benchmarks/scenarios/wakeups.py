@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 import psycopg
 
+from benchmarks.handlers import SETTINGS
 from benchmarks.harness import Bench, Check, Program, Row, median
 from benchmarks.measure import pgbench, wait_until
 from benchmarks.peers import peer
@@ -52,7 +53,7 @@ def rows(bench: Bench, _peers: Sequence[Peer]) -> list[Row]:
                 for worker, values in ratios.items()
             ],
             versions=bench.versions(),
-            settings={"clients": CLIENTS, "seconds": SECONDS, **bench.settings()},
+            settings={"clients": CLIENTS, "seconds": SECONDS, **SETTINGS},
             details={
                 "commits_per_second": {
                     f"{worker}, wake-ups {wakeups}": round(median(values))

@@ -23,6 +23,8 @@ pytestmark = pytest.mark.conformance("C103")
 MIB = 2**20
 TYPES = {"metadata": "jsonb", "headers": "jsonb", "tags": "text[]", "requires": "text[]",
          "run_at": "timestamptz"}  # fmt: skip
+UNINDEXABLE = "".join(chr(0x4E00 + n * 7919 % 20_000) for n in range(5_000))
+"""Too long for an index even when compressed."""
 
 
 def json_of(size: int, letter: str = "x") -> str:
@@ -212,3 +214,13 @@ async def test_a_signal_is_bound_and_what_is_too_large_changes_nothing(database:
         await worker.until(lambda: database.value("select attempt from perdure.progress") == 2)
         task = await worker.state(handle.id, "suspended")
         assert task["execution_metadata"] == most
+
+
+def test_what_a_column_or_an_index_could_not_hold_is_an_invalid_argument(
+    database: Database,
+) -> None:
+    for name, value in (("priority", "40000"), ("priority", "-1"), ("tags", [UNINDEXABLE])):
+        cast = "integer" if name == "priority" else "text[]"
+        with pytest.raises(psycopg.Error) as caught:
+            database.execute(f"select perdure.enqueue('a', {name} => %s::{cast})", [value])
+        assert caught.value.sqlstate == "PD004", caught.value

@@ -9,6 +9,7 @@ from tests.kit.databases import Database
 from tests.kit.logins import as_login, logins_of
 
 from perdure.run.chores import VACUUM_TASKS, Chores
+from perdure.store import upkeep
 from perdure.store.database import Database as Store
 
 ENDED = {("a", "default", "completed"): (VACUUM_TASKS, 1.0)}
@@ -28,10 +29,13 @@ def chores_of(database: Database, dsn: str) -> None:
     """A worker's chores, once, after so many endings."""
     parameters = cast("dict[str, str]", conninfo_to_dict(dsn))
     session = Store(parameters, database.schema).sync_session()
+    warnings: list[str | None] = []
+    session.connection.add_notice_handler(lambda notice: warnings.append(notice.message_primary))
     try:
         chores = Chores()
         chores.ended(ENDED)
-        chores.do(session, 1)
+        chores.do(session, 1, 10.0)
+        assert not warnings
     finally:
         session.close()
 
@@ -42,6 +46,21 @@ def test_the_room_of_what_was_taken_is_used_again(database: Database) -> None:
     chores_of(database, database.dsn)
     churn(database)
     assert database.value(SIZE) == size
+
+
+def test_a_vacuum_that_takes_long_is_broken_off_and_the_session_is_as_it_was(
+    database: Database,
+) -> None:
+    parameters = cast("dict[str, str]", conninfo_to_dict(database.dsn))
+    session = Store(parameters, database.schema, statement_seconds=17).sync_session()
+    try:
+        for seconds in (0.0, 10.0):
+            churn(database)
+            upkeep.vacuum(session, seconds)
+            shown = session.connection.execute("show statement_timeout").fetchall()
+            assert shown == [("17s",)]
+    finally:
+        session.close()
 
 
 def test_a_login_that_may_not_vacuum_goes_on_without(database: Database) -> None:

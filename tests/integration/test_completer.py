@@ -214,3 +214,32 @@ async def test_saving_a_checkpoint_makes_nobody_look_for_tasks(database: Databas
         await worker.ended(await worker.enqueue("paged"))
     before, after = looks
     assert after - before < 50
+
+
+async def test_a_transaction_that_a_handler_leaves_open_holds_up_no_other_ending(
+    database: Database,
+) -> None:
+    builder = TaskService.builder()
+    left: list[psycopg.AsyncConnection[Any]] = []
+
+    @builder.task(paged)
+    async def run(context: TaskContext[dict[str, Any], Page]) -> None:
+        own = await psycopg.AsyncConnection.connect(database.dsn)
+        left.append(own)
+        context.execution_metadata.number += 1
+        await context.checkpoint(on=own)
+        context.execution_metadata.number += 1
+
+    @builder.task("other")
+    async def other(_context: TaskContext[dict[str, Any], None]) -> None:
+        pass
+
+    async with running(database, builder.build()) as worker:
+        first = await worker.enqueue("paged")
+        await worker.until(lambda: left)
+        second = await worker.enqueue("other")
+        assert (await worker.ended(second))["state"] == "completed"
+        assert (await worker.task(first))["state"] == "running"
+        await left[0].commit()
+        await left[0].close()
+        assert (await worker.ended(first))["execution_metadata"] == {"number": 2}

@@ -2,7 +2,7 @@
 import { makeWorkerUtils, run, Logger } from "graphile-worker";
 
 const connectionString = process.env.PERDURE_DSN;
-const [what, defaults] = process.argv.slice(2);
+const [what, settings] = process.argv.slice(2);
 const payload = (n) => ({ n, data: "x".repeat(160) });
 const tell = (line) => process.stdout.write(JSON.stringify(line) + "\n");
 const cpu = () => {
@@ -10,13 +10,6 @@ const cpu = () => {
   return (user + system) / 1e6;
 };
 const quiet = new Logger(() => () => {});
-const fast = {
-  concurrentJobs: 64,
-  maxPoolSize: 32,
-  localQueue: { size: 500, refetchDelay: { durationMs: 10 } },
-  completeJobBatchDelay: 0,
-  failJobBatchDelay: 0,
-};
 
 async function work() {
   const pickups = process.env.BENCH_PICKUPS === "1";
@@ -34,7 +27,7 @@ async function work() {
     }
   }, 50).unref();
   const runner = await run({
-    preset: { worker: { connectionString, logger: quiet, ...(defaults ? {} : fast) } },
+    preset: { worker: { connectionString, logger: quiet, ...JSON.parse(settings) } },
     taskList: { noop },
   });
   await runner.promise;

@@ -15,13 +15,13 @@ declare
     metadata_bytes bigint;
     checkpoint_bytes bigint;
 begin
-    -- What can be seen of the row is looked at once, at the door; only the rest is looked at here,
-    -- and all of it where the answer may be another task.
+    -- What can be seen of the row is looked at once, at the door; only the rest is looked at here, and all of it
+    -- where the answer may be another task, or the table itself might refuse it: a smallint, an index.
     if enqueue.name is null or enqueue.metadata is null then
         perform perdure.refuse('PD004|name and metadata must not be null|leave metadata out for {}');
     end if;
     if enqueue.unique_key is not null or enqueue.unique_policy is distinct from 'keep' or enqueue.delay is not null
-        or enqueue.execution_metadata is not null
+        or enqueue.execution_metadata is not null or enqueue.priority is not null or enqueue.tags is not null
     then
         metadata_bytes := perdure.setting('metadata_bytes');
         checkpoint_bytes := perdure.setting('checkpoint_bytes');

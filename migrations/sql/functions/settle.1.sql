@@ -15,7 +15,8 @@ declare
     obeyed bigint[] := array(select jsonb_array_elements(move -> 'obeyed')::bigint);
     rests boolean := goal ->> 'reason' = 'suspended' or obeyed <> '{}';
 begin
-    if coalesce((move ->> 'abandoned')::boolean, false) then
+    -- A handler that saves in transactions may have left one open, with the checkpoint that comes first.
+    if 'true' in (move ->> 'abandoned', move ->> 'explicit') then
         select l.task_ids into held from perdure.leases as l where l.id = settle.lease for update skip locked;
     else
         select l.task_ids into held from perdure.leases as l where l.id = settle.lease for no key update skip locked;

@@ -160,8 +160,8 @@ class TaskClient:
     ) -> list[TaskHandle[Any]]:
         """Enqueue all or none, in one transaction; handles in the order of the tasks.
 
-        They go in documents of up to 10,000 tasks; from the second on, `tasks` is asked for more
-        while the transaction is open. What it raises leaves nothing behind.
+        They go in documents of up to 10,000 tasks. Without `on`, `tasks` is asked for more while
+        the transaction is open, from the second on. What it raises leaves nothing behind.
 
         Raises:
             InvalidArgument: names the first bad entry of its document by its position from 0.
@@ -171,7 +171,9 @@ class TaskClient:
         if on is None:
             answers = await perform_all(self._database, documents)
         else:
-            answers = [await self._do(document, on) async for document in documents]
+            # All are made before the first is sent: what raises leaves the transaction as it was.
+            made = [document async for document in documents]
+            answers = [await self._do(document, on) for document in made]
         added = (requests.enqueued(one) for answer in answers for one in answer)
         return [TaskHandle(self, kind, one) for kind, one in zip(kinds, added, strict=True)]
 

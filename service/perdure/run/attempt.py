@@ -232,7 +232,9 @@ class Attempt(StoppableRun):
                 self._completed()
                 return None
         result, typed, problem = report.encoded(self.definition, outcome, most)
-        if result is not None and problem is None:
+        # Whoever saves in transactions may have left one open: it is not to hold up all endings.
+        is_plain = not (left.explicit and left.saved)
+        if result is not None and problem is None and is_plain:
             self.saved = left.saved
             return result
         return Ending(

@@ -285,7 +285,7 @@ class BeatLoop:
                 # The next one hears of the lanes that were made.
                 self.beat_now()
         self._chores.ended(self._hooks.counts())
-        self._chores.do(session, self.worker_id)
+        self._chores.do(session, self.worker_id, pace.lease_seconds)
         if heard.upkeep and upkeep.take_upkeep(session):
             self._chores.keep_up(session, pace.keep)
 

@@ -24,7 +24,11 @@ VACUUM_SHARE = 50
 """A pause is so many times as long as the last one took: while an old snapshot is held they are in
 vain, and take ever longer."""
 
+VACUUM_LEASE_SHARE = 4
+"""Nothing beats meanwhile: it is broken off after this part of a lease, and left to autovacuum."""
+
 Counts: TypeAlias = Mapping[tuple[str, str, str], tuple[int, float]]
+"""(name, queue, state) -> (how many have ended, seconds that they ran)."""
 
 
 class Chores:
@@ -37,22 +41,24 @@ class Chores:
         self._vacuum_at = 0.0
 
     def ended(self, counts: Counts) -> None:
-        """So many tasks have ended: (name, queue, state) -> (how many, seconds that they ran)."""
+        """So many tasks have ended."""
         for key, (count, seconds) in counts.items():
             had = self._counts.get(key, (0, 0.0))
             self._counts[key] = (had[0] + count, had[1] + seconds)
             self._ended += count
 
-    def do(self, session: SyncSession, worker_id: int) -> None:
+    def do(self, session: SyncSession, worker_id: int, lease_seconds: float) -> None:
         """Statistics and vacuum, where they are due."""
         now = time.monotonic()
         if now - self._counted_at > STATISTICS_SECONDS:
             self.count(session, worker_id)
         if self._ended >= VACUUM_TASKS and now > self._vacuum_at:
             self._ended = 0
-            upkeep.vacuum(session)
-            took = time.monotonic() - now
-            self._vacuum_at = now + max(VACUUM_SECONDS, VACUUM_SHARE * took)
+            try:
+                upkeep.vacuum(session, lease_seconds / VACUUM_LEASE_SHARE)
+            finally:
+                took = time.monotonic() - now
+                self._vacuum_at = now + max(VACUUM_SECONDS, VACUUM_SHARE * took)
 
     def count(self, session: SyncSession, worker_id: int) -> None:
         """Write what has ended since the last time to the statistics."""

@@ -224,7 +224,7 @@ class Completer:
         batch: list[Plain] = []
         while self._plain and len(batch) < most and size < FLUSH_BYTES:
             run = self._plain.popleft()
-            size += len(run.result)
+            size += len(run.result) + (run.saved.size if run.saved else 0)
             batch.append(run)
         return batch
 

@@ -21,8 +21,8 @@ CALM_SECONDS = 0.02
 """After work has been found or heard of, the gate stays closed for so long."""
 LOOK_SECONDS = 0.005
 """Pause between two looks meanwhile."""
-DOUBT_SECONDS = (0.02, 0.2, 1.0)
-"""Looks after an opening: who found it closed, and commits only now, has notified nobody."""
+DOUBT_SECONDS = (0.02, 0.2, 1.2)
+"""Looks so long after an opening: who found it closed, and commits later, has notified nobody."""
 
 
 class Gate:
@@ -58,14 +58,16 @@ class Gate:
         if queues == self._queues and now + pause * (1 + JITTER) <= self._until:
             return False
         if self._value is None:
-            self._doubts = [*DOUBT_SECONDS]
+            self._doubts = [now + seconds for seconds in DOUBT_SECONDS]
         self._value = await workers.await_work(session, queues, OPEN_POLLS * pause)
         self._queues, self._until = queues, now + OPEN_POLLS * pause
         return True
 
     def pause(self, longest: float) -> float:
         """How long to wait for a notification before the next look."""
-        return min(self._doubts.pop(0), longest) if self._doubts else longest
+        now = self._clock()
+        self._doubts = [at for at in self._doubts if at > now]
+        return min(self._doubts[0] - now, longest) if self._doubts else longest
 
     async def close(self, session: Session) -> None:
         """Close what was opened here; what another has opened since stays open."""

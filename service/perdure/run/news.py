@@ -15,7 +15,6 @@ from perdure.store.workers import Beat
 from perdure.tasks.places import LeaseId
 
 Ts = TypeVarTuple("Ts")
-"""How many have ended, and their seconds, by (name, queue, state)."""
 
 
 class News:

@@ -116,6 +116,11 @@ class SyncSession:
         """Whether the connection is of no use any more."""
         return self.connection.closed
 
+    @property
+    def pooled(self) -> bool:
+        """Whether a pooler in transaction mode stands in between."""
+        return self._database.pooled
+
     def listen(self, channels: Sequence[str], *, on: bool) -> None:
         """LISTEN on these channels, or stop it; their names are letters and digits of ours."""
         for channel in channels:

@@ -73,6 +73,18 @@ async def perform_all(database: Database, operations: AsyncIterator[Operation[A]
 
     While the server works at one, the next is made. What the iterator raises leaves nothing behind.
     """
+    raised: list[Exception] = []
+    try:
+        return await _perform_all(database, _heard(operations, raised), raised)
+    except PerdureError:
+        if raised:  # Of another's making, though it may look like a fault of the connection.
+            raise raised[0] from None
+        raise
+
+
+async def _perform_all(
+    database: Database, operations: AsyncIterator[Operation[A]], raised: Sequence[Exception]
+) -> list[A]:
     made: list[Operation[A]] = []
     coming = _kept(made, operations)
     if await anext(coming, None) is None:
@@ -85,7 +97,7 @@ async def perform_all(database: Database, operations: AsyncIterator[Operation[A]
                     answers = await _answers(connection, database, _again(made, coming))
                     commit.begins(await _run(connection, database, _TRANSACTION_ID))
             except psycopg.Error as error:
-                if last or not commit.may_repeat(error):
+                if raised or last or not commit.may_repeat(error):
                     raise commit.verdict(error) from error
                 continue
         return answers
@@ -101,11 +113,11 @@ async def _answers(
         making = asyncio.ensure_future(_next(operations))
         try:
             rows = await _run(connection, database, operation)
-        except psycopg.Error:
-            await making  # Kept for the next try; but what its maker raises comes first.
-            raise
-        except BaseException:
-            making.cancel()
+        except BaseException as error:
+            if not isinstance(error, psycopg.Error):
+                making.cancel()
+            # What is being made is kept for the next try; what its maker raises is heard of.
+            await asyncio.gather(making, return_exceptions=True)
             raise
         answers.append(operation.read(rows))
         operation = await making
@@ -158,7 +170,7 @@ async def copy_in(database: Database, blocks: AsyncIterator[bytes]) -> int:
     try:
         return await _copy_in(database, _heard(blocks, raised))
     except PerdureError:
-        if raised:  # Of another's making, though it may look like a fault of the connection.
+        if raised:
             raise raised[0] from None
         raise
 
@@ -206,11 +218,11 @@ def _copy_in_sync(database: Database, blocks: Iterable[bytes]) -> int:
     return copied
 
 
-async def _heard(blocks: AsyncIterator[bytes], raised: list[Exception]) -> AsyncIterator[bytes]:
-    """The blocks; what they raise is kept in `raised`."""
+async def _heard(coming: AsyncIterator[A], raised: list[Exception]) -> AsyncIterator[A]:
+    """All that comes; what is raised instead is kept in `raised`."""
     try:
-        async for block in blocks:
-            yield block
+        async for one in coming:
+            yield one
     except Exception as error:
         raised.append(error)
         raise

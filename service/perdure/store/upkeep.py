@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import NamedTuple
+
+import psycopg
 
 from perdure.store.database import SyncSession
 
@@ -66,9 +69,19 @@ def count(
     session.run("count", {"worker": worker, "counts": json.dumps(document)})
 
 
-def vacuum(session: SyncSession) -> None:
-    """Free the room of what was taken, as far as this login may: only an owner's does anything."""
-    session.run("vacuum", {}, alone=True)
+def vacuum(session: SyncSession, seconds: float) -> None:
+    """Free the room of what was taken, if the tables are this login's; give up after `seconds`.
+
+    Not behind a pooler, where the bound would reach strangers.
+    """
+    milliseconds = max(1, round(seconds * 1000))
+    if session.pooled or not session.run("bound_vacuum", {"milliseconds": milliseconds}):
+        return
+    try:
+        with suppress(psycopg.errors.QueryCanceled):
+            session.run("vacuum", {}, alone=True)
+    finally:
+        session.run("unbound", {}, alone=True)
 
 
 def prune_statistics(session: SyncSession) -> None:

@@ -117,6 +117,11 @@ class Saved(NamedTuple):
     version: int
     steps: str | None
 
+    @property
+    def size(self) -> int:
+        """Characters of JSON text."""
+        return len(self.execution_metadata or "") + len(self.steps or "")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ended:

@@ -196,13 +196,19 @@ async def test_enqueue_many_answers_in_order_and_takes_all_or_none(
 async def test_what_the_tasks_of_enqueue_many_raise_leaves_nothing_behind(
     client: TaskClient, database: Database
 ) -> None:
-    def breaking(count: int) -> Iterator[NewTask[None, None]]:
+    def breaking(count: int, error: type[Exception]) -> Iterator[NewTask[None, None]]:
         yield from (NewTask("a") for _ in range(count))
-        raise ZeroDivisionError
+        raise error("of the iterable")
 
-    for count in (0, 3, DOCUMENT_TASKS_MAX + 3):
+    # The second looks as if the transaction had to be tried again.
+    for error in (ZeroDivisionError, psycopg.errors.SerializationFailure):
+        for count in (0, 3, DOCUMENT_TASKS_MAX, DOCUMENT_TASKS_MAX + 3, 2 * DOCUMENT_TASKS_MAX):
+            with pytest.raises(error, match="of the iterable"):
+                await client.enqueue_many(breaking(count, error))
+    async with await psycopg.AsyncConnection.connect(database.dsn) as own:
+        tasks = breaking(DOCUMENT_TASKS_MAX + 3, ZeroDivisionError)
         with pytest.raises(ZeroDivisionError):
-            await client.enqueue_many(breaking(count))
+            await client.enqueue_many(tasks, on=own)
     assert database.value("select count(*) from perdure.tasks") == 0
     assert (await client.enqueue("a")).answer is Answer.CREATED
 

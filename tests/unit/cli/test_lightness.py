@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from textwrap import dedent
 
 import pytest
 
@@ -61,6 +62,23 @@ def test_a_probe_loads_the_standard_library_only() -> None:
     }  # fmt: skip
     assert roots(modules) - sys.stdlib_module_names - {"perdure"} <= roots(loaded_by(""))
     assert "asyncio" not in modules
+
+
+def test_a_worker_loads_rich_with_the_first_traceback_that_is_rendered_by_it() -> None:
+    lean = "from perdure.cli.lean import load_structlog; load_structlog()"
+    assert "rich" not in roots(loaded_by(lean))
+    rendered = """
+    import io, structlog
+    text = io.StringIO()
+    renderer = structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.rich_traceback)
+    logger = structlog.wrap_logger(structlog.PrintLogger(text), processors=[renderer])
+    try:
+        1 / 0
+    except ArithmeticError:
+        logger.exception("told")
+    assert "ZeroDivisionError" in text.getvalue() and "╭" in text.getvalue(), text.getvalue()
+    """
+    assert "rich.traceback" in loaded_by(lean + "\n" + dedent(rendered))
 
 
 def test_lists_and_producers_do_without_what_they_do_not_use() -> None:

@@ -1,0 +1,2 @@
+-- Back to the bound that the session was started with.
+reset statement_timeout
