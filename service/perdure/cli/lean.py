@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from importlib import import_module
+from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
@@ -11,14 +11,26 @@ from typing import Any
 class _Late:
     """A class that is imported when it is used."""
 
-    def __init__(self, module: str, name: str) -> None:
-        self._module, self._name = module, name
+    def __init__(self, load: Callable[[], Any]) -> None:
+        self._load = load
 
     def __call__(self, *arguments: Any, **named: Any) -> Any:
-        return getattr(import_module(self._module), self._name)(*arguments, **named)
+        return self._load()(*arguments, **named)
 
     def __getattr__(self, attribute: str) -> Any:
-        return getattr(getattr(import_module(self._module), self._name), attribute)
+        return getattr(self._load(), attribute)
+
+
+def _console() -> Any:
+    from rich.console import Console  # noqa: PLC0415  (that is the point)
+
+    return Console
+
+
+def _traceback() -> Any:
+    from rich.traceback import Traceback  # noqa: PLC0415
+
+    return Traceback
 
 
 def load_structlog() -> None:
@@ -30,8 +42,8 @@ def load_structlog() -> None:
     if "rich" in sys.modules:
         return
     console, traceback = ModuleType("rich.console"), ModuleType("rich.traceback")
-    console.__dict__["Console"] = _Late("rich.console", "Console")
-    traceback.__dict__["Traceback"] = _Late("rich.traceback", "Traceback")
+    console.__dict__["Console"] = _Late(_console)
+    traceback.__dict__["Traceback"] = _Late(_traceback)
     stand_ins = {each.__name__: each for each in (ModuleType("rich"), console, traceback)}
     sys.modules.update(stand_ins)
     try:
