@@ -16,6 +16,7 @@ from pydantic import BaseModel
 from benchmarks.peers.adapter import PAYLOAD, ROOT, Peer
 from benchmarks.tally import Tally, tell
 from perdure.client.client import TaskClient
+from perdure.client.sync import SyncTaskClient
 from perdure.declare.context import TaskContext
 from perdure.declare.kind import NewTask, TaskKind
 from perdure.run.worker import Options
@@ -110,8 +111,21 @@ async def load() -> None:
         tell({"seconds": time.perf_counter() - began, "tasks": count})
 
 
-async def one() -> None:
-    """One call after the other, by so many callers of one client."""
+def alone() -> None:
+    """One caller, one call after the other: what the synchronous client is for."""
+    seconds = float(os.environ["BENCH_SECONDS"])
+    with SyncTaskClient(os.environ["PERDURE_DSN"]) as client:
+        request = Request(n=1, data=PAYLOAD)
+        client.enqueue(noop, request)
+        began, done = time.perf_counter(), 0
+        while (now := time.perf_counter()) < began + seconds:
+            client.enqueue(noop, request)
+            done += 1
+        tell({"seconds": now - began, "tasks": done})
+
+
+async def together() -> None:
+    """Many callers of one client, each one call after the other."""
     seconds, callers = float(os.environ["BENCH_SECONDS"]), int(os.environ["BENCH_CALLERS"])
     async with TaskClient(os.environ["PERDURE_DSN"]) as client:
         request = Request(n=1, data=PAYLOAD)
@@ -146,5 +160,7 @@ if __name__ == "__main__":
             work(Options(burst=True))
         case "load":
             _run(load())
+        case "one" if os.environ["BENCH_CALLERS"] == "1":
+            alone()
         case _:
-            _run(one())
+            _run(together())

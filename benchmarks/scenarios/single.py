@@ -59,7 +59,10 @@ def rows(bench: Bench, peers: Sequence[Peer]) -> list[Row]:
             row="S10", benchmark="single", unit="calls/s", runs=rates["perdure", 100],
             peers={of.name: medians[of.name, 100] for of in peers}, checks=checks,
             versions=bench.versions(peers),
-            settings={"seconds": SECONDS, "clients": CLIENTS, **bench.settings(peers)},
+            settings={
+                "seconds": SECONDS, "clients": CLIENTS, "perdure, one caller": "SyncTaskClient",
+                **bench.settings(peers),
+            },
             details={
                 "one_caller": {n: round(v) for (n, callers), v in medians.items() if callers == 1},
                 "pgbench": {name: round(median(values)) for name, values in by_sql.items()},
