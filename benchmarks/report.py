@@ -26,9 +26,14 @@ HEADLINES = {
 HEAD = """# Benchmarks
 
 Made by `python -m benchmarks.report` from one run of `python -m benchmarks all`: every row, misses
-and losses included. Every system ran on the same machine in the same run, interleaved, at its
-fastest documented settings, on a PostgreSQL with `fsync` and `synchronous_commit` on. Machines
-differ and this one is shared: look at the ratios.
+and losses included. Half of the rows are beside peers: those ran on the same machine in the same
+run, interleaved, at their fastest documented settings, on a PostgreSQL with `fsync` and
+`synchronous_commit` on; the others hold our own numbers against a bound. What is to be reached was
+set before the engine was built. A value is the median of at least three runs, or of the ratios of
+runs beside each other. Machines differ and this one is shared: look at the ratios, and at how far
+the runs of a row lie apart.
+
+It needs Node and npm for Graphile Worker.
 
 ```sh
 uv run --group bench python -m benchmarks all --json --report rows.json
@@ -65,22 +70,27 @@ def _machine(rows: Sequence[Mapping[str, Any]]) -> str:
     for row in rows:
         versions |= row["versions"]
     told = ", ".join(f"{name} {version}" for name, version in versions.items())
-    return (
-        f"{machine['system']}, {machine['cores']} cores, {machine['memory_gib']} GiB. {told}.\n\n"
-    )
+    parts = (machine["system"], f"{machine['cores']} cores", f"{machine['memory_gib']} GiB")
+    return f"{', '.join(parts)}, {machine['date']}. {told}.\n\n"
 
 
 def _table(rows: Sequence[Mapping[str, Any]]) -> str:
-    lines = ["| row | what | value | to reach | met |", "|---|---|---|---|---|"]
+    lines = ["| row | runs | what | value | to reach | met |", "|---|---|---|---|---|---|"]
     for row in rows:
         for number, check in enumerate(row["checks"]):
             bound = next(key for key in ("at least", "at most") if key in check)
             lines.append(
-                f"| {row['row'] + ' ' + row['benchmark'] if not number else ''} | {check['what']} "
+                f"| {row['row'] + ' ' + row['benchmark'] if not number else ''} "
+                f"| {_spread(row['runs']) if not number else ''} | {check['what']} "
                 f"| {_number(check['value'])} | {bound} {_number(check[bound])} "
                 f"| {'yes' if check['met'] else '**no**'} |"
             )
     return "\n".join(lines) + "\n\n"
+
+
+def _spread(runs: Sequence[float]) -> str:
+    """The least and the most of the runs."""
+    return f"{_number(min(runs))} to {_number(max(runs))}"
 
 
 def _shown(pictures: Sequence[tuple[str, str]]) -> str:

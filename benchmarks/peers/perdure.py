@@ -53,8 +53,13 @@ class Perdure(Peer):
     tables = ("perdure.tasks", "perdure.ready", "perdure.outcomes", "perdure.leases")
 
     def versions(self) -> Mapping[str, str]:
-        """Ours and the driver's."""
-        return {"perdure": version("perdure"), "psycopg": version("psycopg")}
+        """Ours, with the commit where there is one, and the driver's."""
+        asked = ["git", "-C", str(ROOT), "describe", "--always", "--dirty"]
+        try:
+            told = subprocess.run(asked, capture_output=True, text=True, check=True).stdout.strip()
+        except (OSError, subprocess.CalledProcessError):
+            told = "no commit"
+        return {"perdure": f"{version('perdure')} ({told})", "psycopg": version("psycopg")}
 
     def settings(self, *, defaults: bool = False) -> Mapping[str, Any]:
         """What it was told."""

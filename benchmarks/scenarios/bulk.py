@@ -39,7 +39,7 @@ def rows(bench: Bench, peers: Sequence[Peer]) -> list[Row]:
         Row(
             row="S9", benchmark="bulk", unit="tasks/s", runs=rates["copy"], peers=theirs,
             checks=checks, versions=bench.versions(peers),
-            settings={"tasks": TASKS, **bench.settings(peers)},
+            settings={"tasks": TASKS, "tasks of slow peers": SLOW_TASKS, **bench.settings(peers)},
             details={"enqueue_many_per_second": round(median(rates["enqueue_many"]))},
         )
     ]  # fmt: skip

@@ -48,7 +48,10 @@ def rows(bench: Bench, peers: Sequence[Peer]) -> list[Row]:
     return [
         Row(
             row="S1", benchmark="drain", unit="tasks/s", runs=ours, peers=theirs, checks=checks,
-            settings={"tasks": TASKS, "payload_bytes": 180, **bench.settings(peers)},
+            settings={
+                "tasks": TASKS, "tasks of slow peers": SLOW_TASKS, "payload_bytes": 180,
+                **bench.settings(peers),
+            },
             versions=bench.versions(peers),
             details={
                 "worker_cpu_us_per_task": {

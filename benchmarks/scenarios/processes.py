@@ -59,7 +59,10 @@ def rows(bench: Bench, peers: Sequence[Peer]) -> list[Row]:
         Row(
             row="S2", benchmark="processes", unit="tasks/s", runs=rates["perdure 2"],
             peers=theirs, checks=checks, versions=bench.versions(peers),
-            settings={"tasks": TASKS, "processes": 2, **bench.settings(peers)},
+            settings={
+                "tasks": TASKS, "tasks of slow peers": SLOW_TASKS, "processes": 2,
+                **bench.settings(peers),
+            },
             details={"by_processes": {name: round(value) for name, value in medians.items()}},
         )
     ]  # fmt: skip
