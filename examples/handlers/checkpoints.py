@@ -66,7 +66,7 @@ async def ship(context: TaskContext[Order, None]) -> str:
 @builder.task("order.close")
 def close(context: SyncTaskContext[Order, None]) -> str:
     number = context.metadata.number
-    with psycopg.connect(os.environ["PERDURE_DSN"]) as connection:  # a connection of your own
+    with psycopg.connect(os.environ["SHOP_DSN"]) as connection:  # a connection of your own
         connection.execute("insert into closed (number) values (%s)", (number,))
         context.complete("closed", on=connection)
     return "closed"

@@ -23,6 +23,13 @@ def enqueue(database: Database, name: str, /, **metadata: object) -> int:
     return int(database.value(call, (name, json.dumps(metadata))))
 
 
+@pytest.fixture(autouse=True)
+def shop(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The shop of the examples keeps its tables in the test's database."""
+    if "database" in request.fixturenames:
+        monkeypatch.setenv("SHOP_DSN", request.getfixturevalue("database").dsn)
+
+
 def burst(database: Database, module: str) -> None:
     """Run what is due, by the service of a module."""
     run(["perdure", "worker", "-A", f"{module}:service", "--burst"], dsn=database.dsn, cwd=HANDLERS)

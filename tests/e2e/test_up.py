@@ -86,7 +86,11 @@ def test_a_second_one_in_the_folder_says_who_is_there_and_where(
     assert Path(file).read_text(encoding="utf-8") == f"{dsn}\n"
     first.signal(signal.SIGTERM)
     assert first.wait() == 0
-    third = commands.start("up", cwd=folder)
+    looked = commands.start("list", cwd=folder, dsn_file=file)
+    assert looked.wait() == 78
+    assert "start `perdure up` again" in looked.said
+    # In the shell that was told to use the first one's file, too.
+    third = commands.start("up", cwd=folder, dsn_file=file)
     dsn_of(third)
 
 

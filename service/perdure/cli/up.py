@@ -34,6 +34,7 @@ def up(given: Given, application: str | None) -> int:
         EmbeddedServerError: there is no PostgreSQL to start, or it did not start.
     """
     output = Output()
+    _forget_the_last()
     application = application or project_application()
     # Before anything starts: what is wrong with the service is said once, and ends this.
     service = load_service(given, application) if application else None
@@ -81,6 +82,13 @@ def _database(loaded: Loaded, output: Output) -> Iterator[str]:
             file.unlink(missing_ok=True)
             del os.environ[variable]
             output.line("stopping the database")
+
+
+def _forget_the_last() -> None:
+    """This shell may still name the file of an `up` that has ended, as it was told to."""
+    variable, file = f"{variable_of('dsn')}_FILE", (FOLDER / "dsn").absolute()
+    if os.environ.get(variable) == str(file) and not file.exists():
+        del os.environ[variable]
 
 
 @contextmanager

@@ -25,6 +25,8 @@ HEALTH_VARIABLE = "PERDURE_HEALTH_FILE"
 OF_TESTS = "PERDURE_TEST_"
 """Variables that begin so are switches of a test suite, such as our own: never a setting."""
 CONFIG_FILE = "perdure.toml"
+OF_UP = "/.perdure/dsn"
+"""A file with this end goes when the `perdure up` that has made it ends."""
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 _SHOWN_MAX = 60
 
@@ -188,9 +190,10 @@ def _from_variables(
                 text = Path(ours[file]).read_text(encoding="utf-8")
             except (OSError, UnicodeDecodeError) as error:
                 reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+                remedy = "start `perdure up` again" if path.endswith(OF_UP) else "name another file"
                 problems.append(
-                    f"{key}: {file} names {path}, which cannot be read: {reason}; name another "
-                    "file, or unset it"
+                    f"{key}: {file} names {path}, which cannot be read: {reason}; {remedy}, or "
+                    "unset it"
                 )
             else:
                 value = text.removesuffix("\n").removesuffix("\r")
