@@ -60,15 +60,19 @@ def _round(
 ) -> dict[str, float]:
     """Enqueue while the queue is paused; then from its resumption until nothing is left."""
     ours, before = peer("perdure"), int(program.last["count"])
+    cpu, server_cpu = float(program.last["cpu"]), bench.server_cpu()
     connection.execute("select perdure.pause_queue('default')")
     enqueued = load(bench, ours, dsn, tasks, settle=False)
     connection.execute("select perdure.resume_queue('default')")
     began = time.monotonic()
     wait_until("they have been called", lambda: int(program.last["count"]) - before >= tasks)
     wait_until("nothing is left", lambda: not ours.left(connection))
+    seconds = time.monotonic() - began
     return {
         "enqueued_per_second": round(enqueued),
-        "drained_per_second": round(tasks / (time.monotonic() - began)),
+        "drained_per_second": round(tasks / seconds),
+        "worker_cpu_us": round((float(program.last["cpu"]) - cpu) / tasks * 1e6, 1),
+        "server_cpu_us": round((bench.server_cpu() - server_cpu) / tasks * 1e6, 1),
         "ready_mib": round(_size(connection) / MIB, 1),
     }
 
