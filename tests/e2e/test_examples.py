@@ -56,7 +56,7 @@ def test_the_readmes_client_gets_its_result_from_the_readmes_service(database: D
     )
     assert "rows=10" in run(["python", "-c", program], dsn=database.dsn, cwd=PAGES)
     key = "select unique_key from perdure.tasks where unique_key is not null"
-    assert database.rows(key) == [("catalogue:7",)]
+    assert database.rows(key) == [("catalogue:8",)]
 
 
 def test_the_catalogue_goes_through_a_worker_from_the_command_line(database: Database) -> None:
