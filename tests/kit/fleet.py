@@ -50,6 +50,8 @@ class Process:
 
     def wait(self, timeout: float = 30) -> int:
         """Wait for the end; its exit code."""
+        if (code := self._popen.poll()) is not None:
+            return code
         descriptor = os.pidfd_open(self.pid)
         try:
             select.select([descriptor], [], [], timeout)

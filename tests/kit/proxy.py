@@ -1,4 +1,4 @@
-"""A proxy to the server with faults: it swallows all, or one reply, of which nobody is told."""
+"""A proxy to the server with faults: it cuts at a request or a reply, swallows all, or is slow."""
 
 from __future__ import annotations
 
@@ -6,13 +6,16 @@ import contextlib
 import socket
 import threading
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Literal, NamedTuple, TypeAlias
 
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
+Where: TypeAlias = Literal["request", "reply", "inside"]
+"""Where a connection is cut: before the request arrives, before its reply, or in its middle."""
+
 
 class _Line(NamedTuple):
-    """One connection: whether anything passes, and whether the next reply is dropped."""
+    """One connection: whether anything passes, and whether it ends with the next reply."""
 
     passing: threading.Event
     doomed: threading.Event
@@ -23,12 +26,14 @@ class Proxy:
 
     Attributes:
         accepted: connections that were made.
-        cuts: replies that were dropped, each together with its connection.
+        cuts: connections that were cut.
+        delay: seconds that everything takes longer, in each direction.
     """
 
     def __init__(self, dsn: str) -> None:
         self.accepted = 0
         self.cuts = 0
+        self.delay = 0.0
         self._given = dsn
         parameters = conninfo_to_dict(dsn)
         self._server = (str(parameters["host"]), int(str(parameters["port"])))
@@ -36,8 +41,10 @@ class Proxy:
         self._sockets: list[socket.socket] = [self._listener]
         self._words: bytes | None = None
         self._times = 0
+        self._where: Where = "reply"
         self._passing = threading.Event()
         self._passing.set()
+        self._swallowing: list[threading.Event] = []
         self._end = threading.Event()
         threading.Thread(target=self._accept, daemon=True).start()
 
@@ -47,19 +54,28 @@ class Proxy:
         port = self._listener.getsockname()[1]
         return make_conninfo(self._given, host="127.0.0.1", port=port)
 
-    def cut(self, words: bytes, times: int = 1) -> None:
-        """Drop the replies to the next `times` requests that hold the words: applied, not told."""
-        self._words, self._times = words, times
+    def cut(self, words: bytes | None, times: int = 1, *, where: Where = "reply") -> None:
+        """Cut the connections of the next `times` requests that hold the words; None: of none.
+
+        At the `reply`: the request has been applied, and nobody is told.
+        """
+        self._words, self._times, self._where = words, times, where
 
     def swallow(self, *, new: bool) -> None:
         """Let nothing through the connections that are there; nor through `new` ones.
 
-        Sockets stay open, and nothing arrives any more.
+        Sockets stay open, and nothing arrives before `pass_on`.
         """
         self._passing.clear()
+        self._swallowing.append(self._passing)
         if not new:
             self._passing = threading.Event()
             self._passing.set()
+
+    def pass_on(self) -> None:
+        """Let through what was swallowed, and all that comes."""
+        while self._swallowing:
+            self._swallowing.pop().set()
 
     def close(self) -> None:
         """Hang up everything."""
@@ -67,12 +83,17 @@ class Proxy:
         for each in self._sockets:
             _hang_up(each)
             each.close()
+        self.pass_on()
 
     def _accept(self) -> None:
         with contextlib.suppress(OSError):
             while True:
                 client, _ = self._listener.accept()
-                server = socket.create_connection(self._server)
+                try:
+                    server = socket.create_connection(self._server)
+                except OSError:  # The server is away: so it looks to whoever asks.
+                    client.close()
+                    continue
                 self._sockets += [client, server]
                 self.accepted += 1
                 line = _Line(self._passing, threading.Event())
@@ -86,19 +107,25 @@ class Proxy:
                     self._times -= 1
                     self._words = self._words if self._times else None
                     self.cuts += 1
+                    if self._where == "request":
+                        break
                     line.doomed.set()
                 self._pass(data, server, line)
         _hang_up(client, server)
 
     def _answer(self, server: socket.socket, client: socket.socket, line: _Line) -> None:
         with contextlib.suppress(OSError):
-            while (data := server.recv(2**16)) and not line.doomed.is_set():
+            while data := server.recv(2**16):
+                if line.doomed.is_set():
+                    if self._where == "inside":
+                        self._pass(data[: len(data) // 2], client, line)
+                    break
                 self._pass(data, client, line)
         _hang_up(client, server)
 
     def _pass(self, data: bytes, target: socket.socket, line: _Line) -> None:
-        if not line.passing.is_set():
-            self._end.wait()
+        self._end.wait(self.delay)
+        line.passing.wait()
         target.sendall(data)
 
 

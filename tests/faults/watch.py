@@ -1,0 +1,96 @@
+"""Looks at the database while the faults go on, by a connection of its own, and remembers."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from pathlib import Path
+from typing import Any, Final
+
+import psycopg
+
+EVERY_SECONDS: Final = 0.25
+SLOW_EVERY: Final = 8
+"""Every so many samples those are asked that read everything."""
+SLOW: Final = frozenset({"misplaced", "breached"})
+WRONG: Final = {
+    "misplaced": "select task_id, places from perdure.misplaced_tasks limit 5",
+    "duplicated": """
+        select held.task_id, count(*) from perdure.leases, unnest(task_ids) as held (task_id)
+        group by held.task_id having count(*) > 1 limit 5
+        """,
+    "leaked": """
+        select id, worker_id from perdure.leases
+        where worker_id not in (select id from perdure.workers) limit 5
+        """,
+    "breached": """
+        select t.unique_key, count(*) from perdure.leases, unnest(task_ids) as held (task_id)
+        join perdure.tasks as t on t.id = held.task_id
+        where t.unique_key is not null group by t.unique_key having count(*) > 1 limit 5
+        """,
+}
+"""What no snapshot may show, by the class of the oracle."""
+
+
+class Watcher:
+    """A thread that samples until it is closed.
+
+    Attributes:
+        samples: what it found wrong, by class.
+        pids: the process of each worker that was ever registered.
+        leases: the ids of the leases that it saw: secrets, all of them.
+        seen: how many samples were taken.
+    """
+
+    def __init__(self, dsn: str, secrets: tuple[str, ...]) -> None:
+        self.samples: dict[str, list[str]] = {name: [] for name in (*WRONG, "secret")}
+        self.pids: dict[int, int] = {}
+        self.leases: set[str] = set()
+        self.seen = 0
+        self._dsn = dsn
+        self._secrets = secrets
+        self._end = threading.Event()
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Take no further sample."""
+        self._end.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        while not self._end.is_set():
+            # The server is away now and then, and ends sessions: that is what is tested.
+            with (
+                contextlib.suppress(psycopg.OperationalError),
+                psycopg.connect(self._dsn, autocommit=True) as connection,
+            ):
+                while not self._end.wait(EVERY_SECONDS):
+                    self._sample(connection)
+
+    def _sample(self, connection: psycopg.Connection[Any]) -> None:
+        for name, question in WRONG.items():
+            if name in SLOW and self.seen % SLOW_EVERY:
+                continue
+            rows = connection.execute(question.encode()).fetchall()
+            self.samples[name] += [f"seen meanwhile: {row}" for row in rows]
+        self.pids.update(connection.execute("select id, pid from perdure.workers").fetchall())
+        rows = connection.execute("select id::text from perdure.leases limit 50").fetchall()
+        self.leases.update(row[0] for row in rows)
+        texts = connection.execute("select coalesce(query, '') from pg_stat_activity").fetchall()
+        self._search("a query of pg_stat_activity", "\n".join(text for (text,) in texts))
+        self._search("the list of processes", command_lines())
+        self.seen += 1
+
+    def _search(self, where: str, text: str) -> None:
+        found = [secret for secret in self._secrets if secret in text]
+        self.samples["secret"] += [f"{secret} in {where}" for secret in found]
+
+
+def command_lines() -> str:
+    """The arguments of all processes, as `ps` shows them."""
+    lines = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        with contextlib.suppress(OSError):
+            lines.append(path.read_bytes().replace(b"\0", b" ").decode(errors="replace"))
+    return "\n".join(lines)
