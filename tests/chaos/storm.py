@@ -46,6 +46,8 @@ WORKERS: Final = 4
 RATE: Final = 14.0
 """Operations of each producer in a second; an operation makes 3 tasks on average."""
 DRAIN_SECONDS: Final = 90.0
+AWAY: Final = "DatabaseUnavailable: could not connect"
+LAST_CHARACTERS: Final = 500
 
 
 @dataclass
@@ -183,7 +185,9 @@ def together(world: World, turn: Chance, chosen: Sequence[Action]) -> None:
 def replace_the_dead(world: World) -> None:
     """Poison kills workers; nothing else may."""
     for member in world.crew.dead("worker"):
-        if member.process.wait(1) != POISONED:
+        # One that starts while the server is away says so and ends: whoever runs it starts another.
+        is_early = AWAY in member.log.read_text(errors="replace")[-LAST_CHARACTERS:]
+        if member.process.wait(1) != POISONED and not is_early:
             world.crew.surprises.append(f"a worker has died by itself: {member.log}")
         world.crew.leave(member)
         world.crew.worker()
