@@ -23,7 +23,7 @@ TABLES = (
     "tasks", "ready", "leases", "waiting", "progress", "attempts", "outcomes", "mail", "edges",
     "workers", "audit",
 )  # fmt: skip
-COMPLETES = Move(to=Ended(state="completed", result='"done"'), attempt=1)
+COMPLETES = Move(to=Ended(state="completed", result='"done"'), attempt=1, explicit=True)
 SAVED = Saved('{"page": 1}', 1, None)
 AT_EVERY_STEP = [
     question for question in ALWAYS

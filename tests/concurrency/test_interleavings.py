@@ -124,6 +124,24 @@ async def test_a_completion_in_a_transaction_and_recovery_exclude_each_other(
         assert scene.rest() == (BACK if refused else ("completed", None, 1, 0)), ran.order
 
 
+@pytest.mark.parametrize("also", [False, True])
+async def test_a_save_under_way_is_no_fault_of_the_end_that_meets_it(
+    database: Database, pair: tuple[Stepped, Stepped], also: bool
+) -> None:
+    scene = Scene(database, tasks=2)
+    async for ran in scene.every_order(
+        pair,
+        lambda: (
+            [scene.save(0)],
+            [scene.business(1), scene.complete(1)] if also else [scene.settle(1, SUSPENDS)],
+        ),
+    ):
+        assert ran.sides[1].refused is None, ran.order
+        assert scene.rest()[0] == ("completed" if also else "suspended"), ran.order
+        assert scene.is_saved() is ran.sides[0].answers[0][0][1], ran.order
+        database.check()
+
+
 @pytest.mark.conformance("C47")
 async def test_a_cancel_never_undoes_a_completion_in_a_transaction(
     database: Database, pair: tuple[Stepped, Stepped]

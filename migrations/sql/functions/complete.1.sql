@@ -5,6 +5,9 @@ create function perdure.complete(lease uuid, task bigint, worker bigint, move js
 declare
     answered text;
 begin
+    -- A save of this run may be under way, which settle would not wait for: it would answer busy. Locked
+    -- before the fence, so that of two completions the second waits here, holding nothing.
+    perform from perdure.leases as l where l.id = complete.lease for update;
     perform perdure.fence(lease, task);
     select s.answer into answered from perdure.settle(lease, task, worker, move) as s;
     if answered <> 'settled' then

@@ -10,24 +10,28 @@ declare
     run integer := coalesce((move ->> 'attempt')::integer, 0);
     own boolean := coalesce((move ->> 'explicit')::boolean, false);
 begin
-    update perdure.progress as p set
-        attempt = greatest(p.attempt, run),
-        failures = p.failures + failed,
-        interruptions = p.interruptions + stopped,
-        crashes = case when saved is null then p.crashes + crashed else 0 end,
-        marks = p.marks & case when saved is null then 6 else 2 end | case when own then 2 else 0 end,
-        started_at = null,
-        version = coalesce((saved ->> 'version')::integer, p.version),
-        execution_metadata = coalesce(nullif(saved -> 'execution_metadata', 'null'), p.execution_metadata),
-        steps = coalesce(nullif(saved -> 'steps', 'null'), p.steps),
-        progress = coalesce(nullif(move -> 'progress', 'null'), p.progress)
-    where p.task_id = task;
-    if not found and (saved is not null or failed + stopped + crashed > 0 or own
-            or coalesce(move -> 'progress', 'null') <> 'null' or move -> 'to' ->> 'place' <> 'ended') then
+    -- The row may come into being meanwhile, by a save of the same run that is not committed yet.
+    for turn in 1..2 loop
+        update perdure.progress as p set
+            attempt = greatest(p.attempt, run),
+            failures = p.failures + failed,
+            interruptions = p.interruptions + stopped,
+            crashes = case when saved is null then p.crashes + crashed else 0 end,
+            marks = p.marks & case when saved is null then 6 else 2 end | case when own then 2 else 0 end,
+            started_at = null,
+            version = coalesce((saved ->> 'version')::integer, p.version),
+            execution_metadata = coalesce(nullif(saved -> 'execution_metadata', 'null'), p.execution_metadata),
+            steps = coalesce(nullif(saved -> 'steps', 'null'), p.steps),
+            progress = coalesce(nullif(move -> 'progress', 'null'), p.progress)
+        where p.task_id = task;
+        exit when found or not (saved is not null or failed + stopped + crashed > 0 or own
+            or coalesce(move -> 'progress', 'null') <> 'null' or move -> 'to' ->> 'place' <> 'ended');
         insert into perdure.progress (task_id, attempt, failures, interruptions, crashes, marks, version,
             execution_metadata, steps, progress)
         values (task, run, failed, stopped, crashed, case when own then 2 else 0 end,
             coalesce((saved ->> 'version')::integer, 1), nullif(saved -> 'execution_metadata', 'null'), nullif(saved -> 'steps', 'null'),
-            nullif(move -> 'progress', 'null'));
-    end if;
+            nullif(move -> 'progress', 'null'))
+        on conflict (task_id) do nothing;
+        exit when found;
+    end loop;
 end $$;
