@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tests.kit.databases import Database
+from tests.kit.stepping import stepped
 
 SECONDS = "interval '7 days', interval '30 days', interval '7 days'"
 
@@ -61,6 +62,20 @@ def test_a_range_is_dropped_whole_and_what_must_stay_is_kept(database: Database)
     assert database.rows("select task_id from perdure.progress") == [(failed,)]
     assert database.value("select state from perdure.task(%s::bigint)", (live,)) == "pending"
     assert database.value("select state from perdure.task(%s::bigint)", (failed,)) == "failed"
+
+
+async def test_of_two_that_drop_ranges_at_once_the_second_finds_none_left(
+    database: Database,
+) -> None:
+    end(database, enqueue(database), "completed", 10)
+    next_range(database)
+    drop = f"select perdure.drop_range({SECONDS}, 10)"
+    async with stepped(database) as first, stepped(database) as second:
+        await first.run("begin")
+        assert await first.run(drop) == [(0,)]
+        assert not await second.start(drop)
+        await first.run("commit")
+        assert await second.end() == [(None,)]
 
 
 def test_a_range_with_too_much_to_keep_waits(database: Database) -> None:

@@ -17,6 +17,8 @@ declare
             or exists (select from %1$I.edges as e where e.after_id = t.id) $q$;
 begin
     set local lock_timeout = '500ms';
+    -- Ranges are made and dropped by one at a time: what a second has seen may be gone when it comes to it.
+    perform from perdure.settings as s where s.key = 'range_began_at' for update;
     for number in
         select substr(c.relname, 7)::bigint
         from pg_inherits as i join pg_class as c on c.oid = i.inhrelid
