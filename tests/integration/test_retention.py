@@ -78,6 +78,28 @@ async def test_of_two_that_drop_ranges_at_once_the_second_finds_none_left(
         assert await second.end() == [(None,)]
 
 
+async def test_what_is_named_by_a_key_that_somebody_has_locked_is_retired_later(
+    database: Database,
+) -> None:
+    name_ranges = "select relname from pg_class where relname ~ '^(tasks|outcomes)_[0-9]+$'"
+    for (part,) in database.rows(name_ranges):
+        database.execute(f"drop table if exists perdure.{part}")
+    rows = database.rows(
+        "select task_id from perdure.enqueue('a', unique_key => 'k')"
+        " union all select task_id from perdure.enqueue('a')"
+    )
+    for (task_id,) in rows:
+        end(database, task_id, "completed", 10)
+    async with stepped(database) as other:
+        await other.run("begin")
+        await other.run("select from perdure.unique_keys where key = 'k' for update")
+        database.execute("set lock_timeout = '5s'")
+        assert database.value(f"select perdure.retire({SECONDS}, 10)") == 1
+        await other.run("commit")
+    assert database.value(f"select perdure.retire({SECONDS}, 10)") == 1
+    assert database.value("select count(*) from perdure.unique_keys") == 0
+
+
 def test_a_range_with_too_much_to_keep_waits(database: Database) -> None:
     live = [enqueue(database) for _ in range(3)]
     next_range(database)

@@ -5,6 +5,7 @@ create function perdure.retire(completed interval, failed interval, cancelled in
     language plpgsql security definer set search_path = pg_catalog, perdure, pg_temp as $$
 declare
     gone bigint[];
+    locked text[];
 begin
     gone := array(
         select o.task_id from perdure.outcomes_default as o
@@ -12,6 +13,15 @@ begin
                 - case o.state when 'completed' then completed when 'failed' then failed else cancelled end
             and not exists (select from perdure.edges as e where e.after_id = o.task_id)
         order by o.task_id limit at_most for update skip locked);
+    -- Whoever has locked a key, as retry, may want the outcome next: what is named by such a key stays.
+    locked := array(
+        select k.key from perdure.unique_keys as k
+        where k.key = any (array(select t.unique_key from perdure.tasks as t where t.id = any (gone)))
+        order by k.key for update skip locked);
+    gone := array(
+        select i from unnest(gone) as i where not exists (
+            select from perdure.tasks as t join perdure.unique_keys as k on k.key = t.unique_key
+            where t.id = i and k.key <> all (locked)));
     delete from perdure.outcomes where task_id = any (gone);
     delete from perdure.attempts where task_id = any (gone);
     delete from perdure.progress where task_id = any (gone);
