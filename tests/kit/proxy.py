@@ -12,12 +12,15 @@ from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 Where: TypeAlias = Literal["request", "reply", "inside"]
 """Where a connection is cut: before the request arrives, before its reply, or in its middle."""
+Way: TypeAlias = Literal["asked", "answered"]
+"""What goes to the server, and what comes from it."""
 
 
 class _Line(NamedTuple):
-    """One connection: whether anything passes, and whether it ends with the next reply."""
+    """One connection: whether anything passes each way, and whether it ends with the next reply."""
 
-    passing: threading.Event
+    asked: threading.Event
+    answered: threading.Event
     doomed: threading.Event
 
 
@@ -28,22 +31,22 @@ class Proxy:
         accepted: connections that were made.
         cuts: connections that were cut.
         delay: seconds that everything takes longer, in each direction.
+        trickle: everything comes byte by byte.
     """
 
     def __init__(self, dsn: str) -> None:
         self.accepted = 0
         self.cuts = 0
         self.delay = 0.0
+        self.trickle = False
         self._given = dsn
-        parameters = conninfo_to_dict(dsn)
-        self._server = (str(parameters["host"]), int(str(parameters["port"])))
+        self._server = _address(dsn)
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._sockets: list[socket.socket] = [self._listener]
         self._words: bytes | None = None
         self._times = 0
         self._where: Where = "reply"
-        self._passing = threading.Event()
-        self._passing.set()
+        self._passing: dict[Way, threading.Event] = {"asked": _open(), "answered": _open()}
         self._swallowing: list[threading.Event] = []
         self._end = threading.Event()
         threading.Thread(target=self._accept, daemon=True).start()
@@ -54,6 +57,10 @@ class Proxy:
         port = self._listener.getsockname()[1]
         return make_conninfo(self._given, host="127.0.0.1", port=port)
 
+    def lead_to(self, dsn: str) -> None:
+        """From now on connect to this server; the connections that are there stay where they are."""
+        self._server = _address(dsn)
+
     def cut(self, words: bytes | None, times: int = 1, *, where: Where = "reply") -> None:
         """Cut the connections of the next `times` requests that hold the words; None: of none.
 
@@ -61,16 +68,17 @@ class Proxy:
         """
         self._words, self._times, self._where = words, times, where
 
-    def swallow(self, *, new: bool) -> None:
+    def swallow(self, *, new: bool, only: Way | None = None) -> None:
         """Let nothing through the connections that are there; nor through `new` ones.
 
-        Sockets stay open, and nothing arrives before `pass_on`.
+        Sockets stay open, and nothing arrives before `pass_on`. `only`: in this direction.
         """
-        self._passing.clear()
-        self._swallowing.append(self._passing)
-        if not new:
-            self._passing = threading.Event()
-            self._passing.set()
+        ways: tuple[Way, ...] = ("asked", "answered") if only is None else (only,)
+        for way in ways:
+            self._passing[way].clear()
+            self._swallowing.append(self._passing[way])
+            if not new:
+                self._passing[way] = _open()
 
     def pass_on(self) -> None:
         """Let through what was swallowed, and all that comes."""
@@ -94,9 +102,11 @@ class Proxy:
                 except OSError:  # The server is away: so it looks to whoever asks.
                     client.close()
                     continue
+                for end in (client, server):
+                    end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 self._sockets += [client, server]
                 self.accepted += 1
-                line = _Line(self._passing, threading.Event())
+                line = _Line(**self._passing, doomed=threading.Event())
                 for pump, ends in ((self._ask, (client, server)), (self._answer, (server, client))):
                     threading.Thread(target=pump, args=(*ends, line), daemon=True).start()
 
@@ -110,7 +120,7 @@ class Proxy:
                     if self._where == "request":
                         break
                     line.doomed.set()
-                self._pass(data, server, line)
+                self._pass(data, server, line.asked)
         _hang_up(client, server)
 
     def _answer(self, server: socket.socket, client: socket.socket, line: _Line) -> None:
@@ -118,15 +128,30 @@ class Proxy:
             while data := server.recv(2**16):
                 if line.doomed.is_set():
                     if self._where == "inside":
-                        self._pass(data[: len(data) // 2], client, line)
+                        self._pass(data[: len(data) // 2], client, line.answered)
                     break
-                self._pass(data, client, line)
+                self._pass(data, client, line.answered)
         _hang_up(client, server)
 
-    def _pass(self, data: bytes, target: socket.socket, line: _Line) -> None:
+    def _pass(self, data: bytes, target: socket.socket, passing: threading.Event) -> None:
         self._end.wait(self.delay)
-        line.passing.wait()
-        target.sendall(data)
+        passing.wait()
+        if self.trickle:
+            for number in range(len(data)):
+                target.sendall(data[number : number + 1])
+        else:
+            target.sendall(data)
+
+
+def _address(dsn: str) -> tuple[str, int]:
+    parameters = conninfo_to_dict(dsn)
+    return str(parameters["host"]), int(str(parameters["port"]))
+
+
+def _open() -> threading.Event:
+    event = threading.Event()
+    event.set()
+    return event
 
 
 def _hang_up(*sockets: socket.socket) -> None:
