@@ -58,7 +58,7 @@ class Proxy:
         return make_conninfo(self._given, host="127.0.0.1", port=port)
 
     def lead_to(self, dsn: str) -> None:
-        """From now on connect to this server; the connections that are there stay where they are."""
+        """Connect to this server from now on; connections that are there stay where they are."""
         self._server = _address(dsn)
 
     def cut(self, words: bytes | None, times: int = 1, *, where: Where = "reply") -> None:
