@@ -19,6 +19,8 @@ from tests.kit.databases import Database
 from tests.kit.ledger import VARIABLE, Ledger
 
 ROOT = Path(__file__).parents[2]
+CODE = f"{ROOT / 'service'}:{ROOT}"
+"""PYTHONPATH of worker processes: what they run is the code beside these tests."""
 QUICK = {
     "execution.lease_duration": "2s",
     "execution.beat_interval": "0.4s",
@@ -84,8 +86,8 @@ class Fleet:
             **os.environ,
             "PERDURE_DSN": options.get("dsn", self.database.dsn),
             VARIABLE: str(self.ledger.path),
-            "PYTHONPATH": str(ROOT),
-            **(shifted(clock, str(ROOT)) if clock else {}),
+            "PYTHONPATH": CODE,
+            **(shifted(clock, CODE) if clock else {}),
         }
         values.pop("dsn", None)
         command = [sys.executable, "-m", "tests.kit.work", self._application]
