@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 from perdure.declare.kind import Answer, Enqueued, NewTask
 from perdure.store import binding
 from perdure.store.database import Database
-from perdure.store.faults import translated
 from perdure.store.operations import Added, Operation
 from perdure.tasks.places import Saved
 from perdure.tasks.policies import RetryDefaults
@@ -67,9 +66,7 @@ class SyncPort(_Port):
     def transaction(self) -> Iterator[psycopg.Connection[Any]]:
         """As RunPort."""
         fence = self._ask("fence")
-        with translated():
-            pool = self._database.sync_pool()
-        with pool.connection() as connection, connection.transaction():
+        with self._database.sync_lent() as connection, connection.transaction():
             self._run_on(connection, "fence", fence)
             yield connection
 
@@ -107,9 +104,7 @@ class AsyncPort(_Port):
     async def transaction(self) -> AsyncIterator[psycopg.AsyncConnection[Any]]:
         """As RunPort."""
         fence = await self._wait("fence")
-        with translated():
-            pool = await self._database.pool()
-        async with pool.connection() as connection, connection.transaction():
+        async with self._database.lent() as connection, connection.transaction():
             await self._run_on(connection, "fence", fence)
             yield connection
 

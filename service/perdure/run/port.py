@@ -144,9 +144,7 @@ class FencedRun:
     async def transaction(self) -> AsyncIterator[psycopg.AsyncConnection[Any]]:
         """As RunPort. What the handler's own statements raise leaves as the driver raised it."""
         await self.separate()
-        with translated():
-            pool = await self.tools.database.pool()
-        async with pool.connection() as connection, connection.transaction():
+        async with self.tools.database.lent() as connection, connection.transaction():
             await self._run_on(connection, "fence", {})
             yield connection
 
@@ -291,9 +289,7 @@ class ThreadPort:
     def transaction(self) -> Iterator[psycopg.Connection[Any]]:
         """As RunPort."""
         self._wait(self._fenced.separate())
-        with translated():
-            pool = self._fenced.tools.database.sync_pool()
-        with pool.connection() as connection, connection.transaction():
+        with self._fenced.tools.database.sync_lent() as connection, connection.transaction():
             self._run_on(connection, "fence", {})
             yield connection
 

@@ -33,6 +33,19 @@ _PLANNER = (
     " -c plan_cache_mode=force_generic_plan"
 )
 _ISOLATION = "-c default_transaction_isolation=read\\ committed"
+_ReadOnly = psycopg.errors.ReadOnlySqlTransaction
+
+
+@contextmanager
+def left_if_read_only(connection: AsyncConnection[Row] | Connection[Row]) -> Iterator[None]:
+    """Within it, a connection whose server takes no writes any more is closed: the server has been
+    demoted under it, and whoever has taken its place is found by connecting anew."""
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error, _ReadOnly) or isinstance(error.__cause__, _ReadOnly):
+            connection.pgconn.finish()
+        raise
 
 
 def _has_rows(cursor: AsyncCursor[Row]) -> bool:
@@ -73,13 +86,14 @@ class Session:
         """Execute the statement called `name`; its rows, or [] if it returns none."""
         cursor = self._cursor
         text = self._database.text(name)
-        async with asyncio.timeout(self._database.statement_seconds + 5):
-            if self._database.pooled:
-                async with self._connection.transaction():
-                    await cursor.execute(text, params)
-                    return await cursor.fetchall() if _has_rows(cursor) else []
-            await cursor.execute(text, params, prepare=self._database.prepare)
-            return await cursor.fetchall() if _has_rows(cursor) else []
+        with left_if_read_only(self._connection):
+            async with asyncio.timeout(self._database.statement_seconds + 5):
+                if self._database.pooled:
+                    async with self._connection.transaction():
+                        await cursor.execute(text, params)
+                        return await cursor.fetchall() if _has_rows(cursor) else []
+                await cursor.execute(text, params, prepare=self._database.prepare)
+                return await cursor.fetchall() if _has_rows(cursor) else []
 
     async def count(self, name: str, params: Params) -> int:
         """Execute the statement called `name`; the number of rows that it changed."""
@@ -104,12 +118,13 @@ class SyncSession:
         `alone`: it cannot be in a transaction.
         """
         text = self._database.text(name)
-        if self._database.pooled and not alone:
-            with self.connection.transaction():
-                cursor = self.connection.execute(text, params)
-                return cursor.fetchall() if cursor.description else []
-        cursor = self.connection.execute(text, params, prepare=self._database.prepare)
-        return cursor.fetchall() if cursor.description else []
+        with left_if_read_only(self.connection):
+            if self._database.pooled and not alone:
+                with self.connection.transaction():
+                    cursor = self.connection.execute(text, params)
+                    return cursor.fetchall() if cursor.description else []
+            cursor = self.connection.execute(text, params, prepare=self._database.prepare)
+            return cursor.fetchall() if cursor.description else []
 
     @property
     def broken(self) -> bool:
@@ -297,17 +312,33 @@ class Database:
             return self._sync_pool
 
     @asynccontextmanager
+    async def lent(self) -> AsyncIterator[AsyncConnection[Row]]:
+        """Borrow a connection of the pool; what statements raise leaves as the driver raised it."""
+        with translated():
+            pool = await self.pool()
+        async with pool.connection() as connection:
+            with left_if_read_only(connection):
+                yield connection
+
+    @contextmanager
+    def sync_lent(self) -> Iterator[Connection[Row]]:
+        """The same for a thread."""
+        with translated():
+            pool = self.sync_pool()
+        with pool.connection() as connection, left_if_read_only(connection):
+            yield connection
+
+    @asynccontextmanager
     async def connection(self) -> AsyncIterator[AsyncConnection[Row]]:
         """Borrow a connection of the pool; errors of the driver leave translated."""
         with translated():
-            pool = await self.pool()
-            async with pool.connection() as connection:
+            async with self.lent() as connection:
                 yield connection
 
     @contextmanager
     def sync_connection(self) -> Iterator[Connection[Row]]:
         """The same for a thread."""
-        with translated(), self.sync_pool().connection() as connection:
+        with translated(), self.sync_lent() as connection:
             yield connection
 
     async def close(self) -> None:
