@@ -136,6 +136,36 @@ def test_after_an_asynchronous_failover_only_the_unreplicated_end_is_lost(
     check_all(new, rewound=True)
 
 
+def test_what_had_ended_in_the_unreplicated_end_runs_again_beside_what_still_runs(
+    asynchronous: Cluster, tmp_path: Path
+) -> None:
+    old, new = asynchronous.old, asynchronous.new
+    with Fleet(new, "tests.kit.rough:service", tmp_path) as fleet:
+        with psycopg.connect(old.dsn) as connection:
+            insert = (
+                "insert into perdure.tasks (name, metadata) select 'neighbour',"
+                " jsonb_build_object('n', n) from unnest(%s::int[]) as n returning id"
+            )
+            rows = connection.execute(insert, ([300] * 4 + [4_000] + [300] * 4,)).fetchall()
+        tasks = [id_ for (id_,) in rows]
+        long = tasks[4]
+        fleet.start(dsn=asynchronous.way.dsn)
+        until(lambda: begun(fleet, long, 1))
+        text = "select task_ids from perdure.leases where %s::bigint = any (task_ids)"
+        short = sorted({*old.value(text, (long,))} - {long})
+        assert short
+        asynchronous.catch_up()
+        asynchronous.stream.swallow(new=True)
+        until(lambda: ended(old, len(tasks) - 1))
+        asynchronous.kill_primary()
+        asynchronous.promote()
+        assert not new.rows("select from perdure.outcomes where task_id = any (%s)", (short,))
+        until(lambda: all(begun(fleet, task, 2) for task in short), timeout=CLAIMS_AGAIN + 0.5)
+        end_all(new)
+    assert begun(fleet, long, 1)
+    check_all(new, rewound=True)
+
+
 def test_after_a_synchronous_failover_nothing_that_was_acknowledged_is_lost(
     synchronous: Cluster, tmp_path: Path
 ) -> None:

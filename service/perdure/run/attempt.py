@@ -68,13 +68,14 @@ class Attempt(StoppableRun):
             running[task_id] = self
             try:
                 if decision.write_start and not await self._save_start():
-                    self.tools.holdings.gave(self.lease)
+                    self.tools.holdings.gave(self.lease, self.task_id)
                     report.lost(self)
                     return
                 ending = await self._work(metadata, isolated=decision.isolated)
             finally:
                 self._cancel_timers()
-                running.pop(task_id, None)
+                if running.get(task_id) is self:  # Else it is here again, under another lease.
+                    del running[task_id]
             if not self._abandoned:
                 self._end(ending)
         except Exception as error:  # noqa: BLE001  (a slot that dies would keep its task for ever)
@@ -251,7 +252,7 @@ class Attempt(StoppableRun):
     def _completed(self) -> None:
         """A transaction of the handler's has completed the task: nothing is left to hand in."""
         self._handed = True
-        self.tools.holdings.gave(self.lease)
+        self.tools.holdings.gave(self.lease, self.task_id)
         report.completed(self)
 
     def _end(self, ending: Ending | str | None) -> None:

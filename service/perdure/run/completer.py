@@ -211,7 +211,7 @@ class Completer:
             elif isinstance(fate, Exception):
                 self._moves.append(run.refuse(fate))
             else:
-                self._holdings.gave(run.lease)
+                self._holdings.gave(run.lease, run.task_id)
                 self._lost(run.task_id, run.claimed.name, run.attempt)
         self._plain.extendleft(reversed(again))
         if wrote:
@@ -230,8 +230,8 @@ class Completer:
 
     def _wrote(self, runs: Sequence[Plain]) -> None:
         """What follows from a flush, counted for the batch as a whole."""
-        for lease, count in Counter([run.lease for run in runs]).items():
-            self._holdings.gave(lease, count)
+        for run in runs:
+            self._holdings.gave(run.lease, run.task_id)
         spent: defaultdict[tuple[str, int], list[float]] = defaultdict(list)
         for run in runs:
             spent[run.claimed.name, run.claimed.lane].append(run.ended - run.started)
@@ -274,7 +274,7 @@ class Completer:
         finally:
             self._flying = 0
         for handed, fate in zip(unsure, fates, strict=True):
-            self._holdings.gave(handed.settling.lease)
+            self._holdings.gave(handed.settling.lease, handed.settling.task_id)
             handed.settled(handed.settling.move if fate == "own" else None)
         return self._take_answers(zip(batch, answers, strict=True))
 
@@ -292,7 +292,7 @@ class Completer:
                 else:
                     self._moves.append(_refusal(handed, answer))
             elif answer.answer == "settled":
-                self._holdings.gave(settling.lease)
+                self._holdings.gave(settling.lease, settling.task_id)
                 handed.settled(settling.move)
             elif answer.answer == "mail":
                 move = handed.decide(answer.letters)

@@ -123,7 +123,6 @@ class Enqueuer:
         self._lanes_wanted = 0
         self._session: Session | None = None
         self._returning: list[Claimed] = []
-        self._doubtful: tuple[int, float] | None = None
         self._stalled = False
         self._turn = 0
         self._came = 0
@@ -166,7 +165,7 @@ class Enqueuer:
         """These leases are lost: what waits here of them is somebody else's."""
         lost = [task for task in self.buffer if task.lease in leases]
         for task in lost:
-            self._holdings.gave(task.lease)
+            self._holdings.gave(task.lease, task.task_id)
         if lost:
             self._refill([task for task in self.buffer if task.lease not in leases])
         self._forget_returning(lambda task: task.lease in leases)
@@ -259,7 +258,7 @@ class Enqueuer:
         try:
             claimed = await queue.claim(session, self._worker_id(), picks, most)
         except BaseException:
-            self._doubtful = (session.backend_pid, now)
+            self._holdings.doubts[session.backend_pid] = now
             raise
         finished = self._clock()
         self._positions.observe(picks, [(c.lane, c.priority, c.task_id) for c in claimed], finished)
@@ -324,30 +323,32 @@ class Enqueuer:
         """The connection; after one was lost, or a claim has failed, what it took is found."""
         session = self._session
         if session is None or session.broken:
-            if session is not None and self._doubtful is None:
-                self._doubtful = (session.backend_pid, self._clock())
+            if session is not None:
+                self._holdings.doubts.setdefault(session.backend_pid, self._clock())
             self._session = session = await self._database.session(application="perdure claim")
             self._positions.reset()
             self._gate.forget()
-        if self._doubtful is not None:
-            await self._reconcile(session, *self._doubtful)
-            self._doubtful = None
+        if self._holdings.doubts:
+            await self._reconcile(session, dict(self._holdings.doubts))
         return session
 
-    async def _reconcile(self, session: Session, backend_pid: int, since: float) -> None:
-        """End the old session, then hand back the leases that nobody here knows.
+    async def _reconcile(self, session: Session, doubts: Mapping[int, float]) -> None:
+        """End the old sessions, then hand back what nobody here knows.
 
         A claim that is still under way there could commit after a look at the leases. Behind a
-        pooler the old session cannot be named: its statement's own time-out is waited out.
+        pooler they cannot be named: their statements' own time-out is waited out.
         """
         if session.pooled:
-            await asyncio.sleep(max(0.0, since + self._database.statement_seconds - self._clock()))
-        elif backend_pid != session.backend_pid:
+            over = max(doubts.values()) + self._database.statement_seconds
+            await asyncio.sleep(max(0.0, over - self._clock()))
+        for backend_pid in () if session.pooled else doubts.keys() - {session.backend_pid}:
             await queue.end_session(session, backend_pid)
-        held = await queue.leases_of(session, self._worker_id())
-        unknown = self._holdings.unknown(held)
-        if unknown:
-            await queue.hand_back(session, unknown)
+        while unknown := self._holdings.unknown(await queue.leases_of(session, self._worker_id())):
+            back = await queue.hand_back(session, unknown)
+            self._holdings.went_back(back)
+            if not back:  # Somebody has locked them for a moment, or they have ended meanwhile.
+                await asyncio.sleep(RETURN_SECONDS)
+        self._holdings.resolved(doubts)
 
     async def _give_back_stale(self) -> None:
         """Hand back what no slot took in time, and what belongs to a queue that is paused now."""
@@ -388,7 +389,7 @@ class Enqueuer:
     def _forget_returning(self, gone: Callable[[Claimed], bool]) -> None:
         for task in self._returning:
             if gone(task):
-                self._holdings.gave(task.lease)
+                self._holdings.gave(task.lease, task.task_id)
         self._returning = [task for task in self._returning if not gone(task)]
 
     def _refill(self, tasks: list[Claimed]) -> None:

@@ -1,8 +1,7 @@
-"""What this process believes it holds: leases with how many of their tasks are still here."""
+"""What this process believes it holds: leases, each with those of its tasks that are still here."""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Protocol
 
@@ -39,47 +38,72 @@ class Holdings:
         self.running: dict[int, Running] = {}
         self.clock_offset = 0.0
         """Seconds to add to the monotonic clock to get the database's (epoch)."""
-        self._leases: Counter[LeaseId] = Counter()
+        self.doubts: dict[int, float] = {}
+        """Sessions (pid) that were asked for a lease and have not answered, and since when: what the
+        database says that we hold is compared with what is here."""
+        self._leases: dict[LeaseId, set[int]] = {}
         self._expected: set[LeaseId] = set()
 
     def took(self, claimed: Iterable[Claimed]) -> None:
         """These tasks are here now."""
-        self._leases.update(task.lease for task in claimed)
+        leases = self._leases
+        for task in claimed:
+            held = leases.get(task.lease)
+            if held is None:
+                leases[task.lease] = {task.task_id}
+            else:
+                held.add(task.task_id)
 
     def expects(self, lease: LeaseId) -> None:
         """A lease of a task's own is asked for: it may exist before its reply has come, so nobody
         must hand it back; and it may not exist yet, so no beat must be asked for it."""
         self._expected.add(lease)
 
-    def separated(self, old: LeaseId, asked: LeaseId, holder: LeaseId | None) -> None:
-        """The answer: which of the two leases holds the task (None: neither)."""
+    def separated(
+        self, task_id: int, old: LeaseId, asked: LeaseId, holder: LeaseId | None
+    ) -> None:
+        """The answer: which of the two leases holds the task (None: neither, or nobody knows)."""
         self._expected.discard(asked)
         if holder == asked:
-            self._leases[asked] += 1
-            self.gave(old)
+            self._leases[asked] = {task_id}
+            self.gave(old, task_id)
 
-    def gave(self, lease: LeaseId, count: int = 1) -> None:
-        """So many tasks of this lease have left: ended, settled, handed back or lost."""
-        left = self._leases[lease] - count
-        if left > 0:
-            self._leases[lease] = left
-        else:
-            del self._leases[lease]
+    def gave(self, lease: LeaseId, task_id: int) -> None:
+        """This task of the lease has left: ended, settled, handed back or lost."""
+        held = self._leases.get(lease)
+        if held is not None:
+            held.discard(task_id)
+            if not held:
+                del self._leases[lease]
 
     @property
     def tasks(self) -> int:
         """How many tasks are here."""
-        return self._leases.total()
+        return sum(map(len, self._leases.values()))
 
     def leases(self) -> list[LeaseId]:
         """The leases that this process believes to hold."""
         return list(self._leases)
 
     def unknown(self, held: Mapping[LeaseId, list[int]]) -> list[tuple[LeaseId, int]]:
-        """What the database says that we hold, and we know nothing of: (lease, task)."""
+        """What the database says that we hold, and we know nothing of: (lease, task).
+
+        After a failover a lease may be back as it was before some of its tasks had ended.
+        """
         return [
             (lease, task)
             for lease, tasks in held.items()
-            if lease not in self._leases and lease not in self._expected
+            if lease not in self._expected
             for task in tasks
+            if task not in self._leases.get(lease, ())
         ]
+
+    def resolved(self, doubts: Iterable[int]) -> None:
+        """These sessions can change nothing any more, and what they had done is known."""
+        for pid in doubts:
+            self.doubts.pop(pid, None)
+
+    def went_back(self, tasks: Iterable[int]) -> None:
+        """These were handed back: who runs one of them does so under a lease that is no more."""
+        for run in [run for task in tasks if (run := self.running.get(task)) is not None]:
+            run.ask("lease_lost")

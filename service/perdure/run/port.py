@@ -6,7 +6,7 @@ import asyncio
 import random
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import uuid4
@@ -191,25 +191,29 @@ class FencedRun:
                 return
             own, holdings = str(uuid4()), self.tools.holdings
             holdings.expects(own)
-            for last in range(SEPARATE_TRIES):
-                try:
-                    holder = await self._separate(own)
-                except LeaseLost:
-                    holdings.separated(self.lease, own, None)
-                    raise
-                except DatabaseUnavailable:
-                    if last == SEPARATE_TRIES - 1:
-                        raise
-                else:
-                    break
-            holdings.separated(self.lease, own, holder)
+            holder = None
+            try:
+                holder = await self._ask_for(own)
+            finally:
+                holdings.separated(self.task_id, self.lease, own, holder)
             self.lease = holder
             self._own = True
+
+    async def _ask_for(self, own: LeaseId) -> LeaseId:
+        for _ in range(SEPARATE_TRIES - 1):
+            with suppress(DatabaseUnavailable):
+                return await self._separate(own)
+        return await self._separate(own)
 
     async def _separate(self, own: LeaseId) -> LeaseId:
         async with self.tools.database.connection() as connection:
             session = Session(self.tools.database, connection)
-            return await queue.separate(session, self.lease, self.task_id, own)
+            try:
+                return await queue.separate(session, self.lease, self.task_id, own)
+            except BaseException:
+                # It may have been done all the same: then the task is found under that lease.
+                self.tools.holdings.doubts[session.backend_pid] = time.monotonic()
+                raise
 
     async def _run_on(self, on: object, name: str, params: dict[str, object]) -> None:
         fence = {"lease": self.lease, "task": self.task_id}
