@@ -1,0 +1,163 @@
+"""The volume of the data, or of the WAL, is full under load, and has space again."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import psycopg
+import pytest
+from psycopg.types.json import Jsonb
+from tests.faults.volume import NoVolumeError, filled, move, volume
+from tests.kit.databases import Database, new_database
+from tests.kit.fleet import Fleet, Process, until
+from tests.kit.relay import ended, enqueue
+
+from perdure.embedded import EmbeddedServer
+from perdure.store.migrate import migrate
+
+# What has been committed must be there after a crash of the server; the machine itself lives on.
+SETTINGS = {
+    "fsync": "off", "synchronous_commit": "on", "max_connections": "60",
+    "min_wal_size": "32MB",
+}  # fmt: skip
+CLAIMS_AGAIN = 5.0
+"""B4: from the first space, or the server's first answer, to a claim of every worker."""
+SLACK = 0.5
+LARGE = 500_000
+
+
+@dataclass
+class Full:
+    """A server of which one folder lies on a volume that can be filled."""
+
+    server: EmbeddedServer
+    database: Database
+    point: Path
+
+
+@pytest.fixture
+def full(request: pytest.FixtureRequest) -> Iterator[Full]:
+    binaries = os.environ.get("PERDURE_TEST_BINARIES")
+    with ExitStack() as stack:
+        try:
+            point = stack.enter_context(volume(160))
+        except NoVolumeError as error:
+            if os.environ.get("CI"):
+                pytest.fail(str(error))
+            pytest.skip(str(error))
+        other = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="perdure-other-")))
+        other.chmod(0o711)
+        data, wal = (point, other) if request.param == "data" else (other, point)
+        server = stack.enter_context(
+            EmbeddedServer(
+                data_dir=data / "data", settings=SETTINGS,
+                binaries=Path(binaries) if binaries else None,
+            )
+        )  # fmt: skip
+        server._end("fast")
+        move(server, data / "data" / "pg_wal", wal / "pg_wal")
+        server.start()
+        database = stack.enter_context(new_database(server))
+        migrate(database.dsn, schema_name=database.schema)
+        database.execute("create table effects (task_id bigint)")
+        database.execute("create table pages (task_id bigint, page int)")
+        yield Full(server, database, point)
+
+
+def work(fleet: Fleet, both: list[Process], since: float) -> None:
+    """Enqueue until both workers have begun a run since then, within the bound."""
+
+    def both_work() -> bool:
+        enqueue(fleet.database, "short", 20)
+        records = fleet.ledger.records("start")
+        return {one["pid"] for one in records if one["at"] > since} == {one.pid for one in both}
+
+    until(both_work, timeout=CLAIMS_AGAIN + SLACK)
+
+
+def keep_enqueueing(database: Database, ids: list[int]) -> None:
+    """Enqueue until it is refused; the ids of what was acknowledged."""
+    while True:
+        ids += enqueue(database, "effect", 20)
+
+
+def keep_writing(database: Database, ids: list[int]) -> None:
+    """The same, with a megabyte of WAL each."""
+    insert = "insert into perdure.tasks (name, metadata) values ('short', %s) returning id"
+    while True:
+        large = Jsonb({"large": secrets.token_hex(LARGE)})
+        ids.append(database.value(insert, (large,)))
+
+
+def check_all(database: Database, acknowledged: list[int]) -> None:
+    """Nothing that was acknowledged is lost; everything has ended, once and well."""
+    until(lambda: ended(database, database.value("select count(*) from perdure.tasks")))
+    until(lambda: not database.rows("select from perdure.leases"))
+    assert set(acknowledged) <= {id_ for (id_,) in database.rows("select id from perdure.tasks")}
+    assert database.rows("select distinct state from perdure.task_states") == [("completed",)]
+    assert not database.rows("select from perdure.attempts where kind = 'crash'")
+    effects = "select count(*) = count(distinct task_id) from effects"
+    assert database.value(effects)
+    database.check_drained()
+
+
+@pytest.mark.parametrize("full", ["data"], indirect=True)
+def test_a_volume_of_data_that_is_full_refuses_producers_and_loses_nothing(
+    full: Full, tmp_path: Path
+) -> None:
+    database = full.database
+    with Fleet(database, "tests.faults.writes:service", tmp_path) as fleet:
+        both = [fleet.start(execution__concurrency="200") for _ in range(2)]
+        until(lambda: database.value("select count(*) from perdure.workers") == 2)
+        ids = enqueue(database, "short", 300, n=1_500)
+        ids += enqueue(database, "pages", 5, n=400) + enqueue(database, "effect", 5)
+        until(lambda: len(fleet.ledger.records("start")) >= len(ids))
+        with filled(full.point):
+            with pytest.raises(psycopg.errors.DiskFull):
+                keep_enqueueing(database, ids)
+            refused = 'insert into "perdure".outcomes'
+            until(lambda: refused in full.server.log)
+            assert all(worker.alive for worker in both)
+        work(fleet, both, time.monotonic())
+        check_all(database, ids)
+        assert all(worker.alive for worker in both)
+
+
+@pytest.mark.parametrize("full", ["wal"], indirect=True)
+def test_a_volume_of_wal_that_is_full_stops_the_server_and_loses_nothing(
+    full: Full, tmp_path: Path
+) -> None:
+    database, server = full.database, full.server
+    with Fleet(database, "tests.faults.writes:service", tmp_path) as fleet:
+        both = [fleet.start() for _ in range(2)]
+        until(lambda: database.value("select count(*) from perdure.workers") == 2)
+        ids = enqueue(database, "short", 300) + enqueue(database, "effect", 50)
+        with filled(full.point):
+            with pytest.raises(psycopg.OperationalError):
+                keep_writing(database, ids)
+            until(lambda: "No space left on device" in server.log)
+            assert all(worker.alive for worker in both)
+        until(lambda: server.pid is None or answers(server))
+        server.start()
+        since = time.monotonic()
+        database.close()
+        database.__dict__.pop("connection", None)
+        work(fleet, both, since)
+        check_all(database, ids)
+        assert all(worker.alive for worker in both)
+
+
+def answers(server: EmbeddedServer) -> bool:
+    """Whether the server lives through it by itself."""
+    try:
+        psycopg.connect(server.dsn(), connect_timeout=2).close()
+    except psycopg.OperationalError:
+        return False
+    return True
