@@ -1,0 +1,162 @@
+"""Connections that are all taken, and time-outs that are too short for anything."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import psycopg
+import pytest
+from psycopg import sql
+from tests.kit.databases import Database, new_database
+from tests.kit.fleet import Fleet, until
+from tests.kit.logins import as_login, new_login
+from tests.kit.relay import ended, enqueue
+
+from perdure.embedded import EmbeddedServer
+from perdure.store.migrate import grant, migrate
+
+CONNECTIONS = 12
+COMERS = 30
+PAUSE = 0.01
+CLAIMS_AGAIN = 5.5
+"""B4 and half a second: from the first free connection to a claim."""
+TIMEOUTS = ["statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout"]
+TIMEOUTS += ["idle_session_timeout", "transaction_timeout"]
+
+
+@pytest.fixture(scope="module")
+def small() -> Iterator[EmbeddedServer]:
+    binaries = os.environ.get("PERDURE_TEST_BINARIES")
+    settings = {"fsync": "off", "max_connections": str(CONNECTIONS), "max_wal_senders": "0"}
+    with EmbeddedServer(settings=settings, binaries=Path(binaries) if binaries else None) as server:
+        yield server
+
+
+@pytest.fixture
+def database(small: EmbeddedServer) -> Iterator[Database]:
+    with new_database(small) as made:
+        migrate(made.dsn, schema_name=made.schema)
+        made.execute("create table effects (task_id bigint)")
+        made.execute("create table pages (task_id bigint, page int)")
+        made.execute("grant insert on effects, pages to public")
+        yield made
+        made.check()
+
+
+@pytest.fixture
+def login(database: Database) -> Iterator[str]:
+    """A worker's: what the superuser keeps for itself is the test's."""
+    with new_login(database.dsn) as made:
+        grant(database.dsn, database.schema, "worker", made)
+        yield made
+
+
+@pytest.fixture
+def fleet(database: Database, tmp_path: Path) -> Iterator[Fleet]:
+    with Fleet(database, "tests.faults.writes:service", tmp_path) as fleet:
+        yield fleet
+
+
+class Comers:
+    """Threads that take whatever connection is free, and keep it."""
+
+    def __init__(self, dsn: str) -> None:
+        self.refused = 0
+        self._dsn = dsn
+        self._over = threading.Event()
+        self._threads = [threading.Thread(target=self._come) for _ in range(COMERS)]
+
+    def _come(self) -> None:
+        while not self._over.wait(PAUSE):
+            try:
+                with psycopg.connect(self._dsn):
+                    self._over.wait()
+            except psycopg.OperationalError:
+                self.refused += 1
+
+    @contextmanager
+    def coming(self) -> Iterator[None]:
+        """They come, for the life of the block."""
+        for thread in self._threads:
+            thread.start()
+        try:
+            yield
+        finally:
+            self._over.set()
+            for thread in self._threads:
+                thread.join()
+
+
+def beats(database: Database, workers: list[tuple[int]]) -> bool:
+    """Whether the very same workers live."""
+    alive = "select id from perdure.workers where heartbeat_at > clock_timestamp() - interval '2 s'"
+    return database.rows(f"{alive} order by id") == workers
+
+
+def test_a_worker_lives_through_a_server_without_a_free_connection(
+    fleet: Fleet, database: Database, login: str
+) -> None:
+    dsn = as_login(database.dsn, login)
+    worker = fleet.start(dsn=dsn, persistence__pool_max_size="2")
+    until(lambda: database.value("select count(*) from perdure.workers") == 1)
+    born = database.rows("select id from perdure.workers")
+    # A connection is made when it is used first: now it has them all.
+    first = enqueue(database, "short")
+    until(lambda: ended(database, 1))
+    comers = Comers(dsn)
+    with comers.coming():
+        until(lambda: comers.refused > COMERS)
+        first += enqueue(database, "short", 200) + enqueue(database, "saves", 20)
+        until(lambda: ended(database, len(first)))
+        beaten = "select from perdure.workers where heartbeat_at > %s + interval '2 s'"
+        since = database.value("select clock_timestamp()")
+        until(lambda: database.rows(beaten, (since,)))
+        assert beats(database, born)
+        refused = comers.refused
+        database.execute(
+            "select pg_terminate_backend(pid) from pg_stat_activity where usename = %s"
+            " and application_name like 'perdure%%'",
+            (login,),
+        )
+        until(lambda: comers.refused > refused + COMERS)
+        second = enqueue(database, "short", 20) + enqueue(database, "effect", 20)
+        assert worker.alive
+    until(lambda: any(fleet.ledger.records("start", task) for task in second), CLAIMS_AGAIN)
+    until(lambda: ended(database, len(first + second)))
+    until(lambda: not database.rows("select from perdure.leases"))
+    assert worker.alive
+    assert database.rows("select count(*), count(distinct task_id) from effects") == [(20, 20)]
+    database.check_drained()
+
+
+def test_a_worker_whose_login_has_no_time_for_anything_does_its_work(
+    fleet: Fleet, database: Database, login: str
+) -> None:
+    for name in TIMEOUTS:
+        with suppress(psycopg.errors.UndefinedObject):  # The last one is new in PostgreSQL 17.
+            text = sql.SQL("alter role {} set {} = '50ms'")
+            database.connection.execute(text.format(sql.Identifier(login), sql.Identifier(name)))
+    worker = fleet.start(dsn=as_login(database.dsn, login), persistence__pool_max_size="2")
+    until(lambda: database.value("select count(*) from perdure.workers") == 1)
+    born = database.rows("select id from perdure.workers")
+    ids: list[int] = []
+    for name, count in (("short", 200), ("effect", 10), ("saves", 10), ("pages", 5)):
+        ids += enqueue(database, name, count, n=5)
+    ids += enqueue(database, "again", 10) + enqueue(database, "suspends", 10)
+    until(lambda: ended(database, len(ids)))
+    until(lambda: not database.rows("select from perdure.leases"))
+    beaten = "select from perdure.workers where heartbeat_at > %s + interval '3 s'"
+    since = database.value("select clock_timestamp()")
+    until(lambda: database.rows(beaten, (since,)))
+    assert beats(database, born)
+    assert worker.alive
+    assert database.rows("select distinct state from perdure.task_states") == [("completed",)]
+    assert not database.rows("select from perdure.attempts where kind = 'crash'")
+    assert database.rows("select count(*), count(distinct task_id) from effects") == [(10, 10)]
+    pages = "select task_id, count(*), count(distinct page) from pages group by 1"
+    assert {row[1:] for row in database.rows(pages)} == {(4, 4)}
+    database.check_drained()
