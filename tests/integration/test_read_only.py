@@ -1,0 +1,49 @@
+"""A server that takes no writes any more, such as a primary that has become a standby."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from tests.kit.databases import Database
+from tests.kit.running import Running, running
+
+from perdure.declare.context import TaskContext
+from perdure.service import TaskService
+
+
+async def demote(worker: Running, loop: str) -> None:
+    """Let one session of the worker be as if its server had become a standby."""
+    text = "set default_transaction_read_only = on"
+    if loop == "beat":
+        session = worker.worker._beat._session
+        assert session is not None
+        await asyncio.to_thread(session.connection.execute, text)
+    else:
+        runtime = worker.worker
+        own = runtime._enqueuer._session if loop == "claim" else runtime._completer._session
+        assert own is not None
+        await own._connection.execute(text)
+
+
+@pytest.mark.parametrize("loop", ["claim", "flush", "beat"])
+async def test_a_session_whose_server_takes_no_writes_any_more_is_given_up(
+    database: Database, loop: str
+) -> None:
+    builder = TaskService.builder()
+
+    @builder.task("a")
+    async def handle(_context: TaskContext[dict[str, Any], None]) -> None:
+        pass
+
+    named = "select pid from pg_stat_activity where datname = %s and application_name = %s"
+    session = [database.name, f"perdure {loop}"]
+    async with running(database, builder.build()) as worker:
+        await worker.ended(await worker.enqueue("a"))
+        before = database.rows(named, session)
+        await demote(worker, loop)
+        second = await worker.enqueue("a")
+        await worker.until(lambda: database.rows(named, session) not in ([], before), 5)
+        assert (await worker.ended(second, timeout=5))["state"] == "completed"
+    database.check_drained()
