@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from tests.kit.databases import Database
-from tests.kit.fleet import QUICK, ROOT, Fleet, stopped, until
+from tests.kit.fleet import PATH, QUICK, Fleet, stopped, until
 from tests.kit.ledger import VARIABLE
 from tests.kit.relay import counters, ended, enqueue, opened_gate, registered, report
 
@@ -87,7 +87,7 @@ async def test_a_supervisor_that_sees_its_child_die_does_not_let_the_task_wait_f
 ) -> None:
     database = fleet.database
     monkeypatch.setenv("PERDURE_DSN", database.dsn)
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.setenv("PYTHONPATH", PATH)
     monkeypatch.setenv(VARIABLE, str(fleet.ledger.path))
     (task,) = enqueue(database, "stays", n=1)
     values = QUICK | {"execution.lease_duration": "30s"}

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from tests.kit.fleet import QUICK, ROOT, Process
+from tests.kit.fleet import PATH, QUICK, ROOT, Process
 from tests.kit.ledger import VARIABLE, Ledger
 
 
@@ -45,7 +45,7 @@ class Commands:
         values = QUICK | {key.replace("__", "."): value for key, value in settings.items()}
         named = {f"PERDURE_{key.replace('.', '__')}".upper(): v for key, v in values.items()}
         ours = {k: v for k, v in os.environ.items() if not k.startswith(("PERDURE_", "PG"))}
-        environment = {**ours, **named, VARIABLE: str(self.ledger.path), "PYTHONPATH": str(ROOT)}
+        environment = {**ours, **named, VARIABLE: str(self.ledger.path), "PYTHONPATH": PATH}
         environment.pop("DATABASE_URL", None)
         if self._dsn is not None:
             environment["PERDURE_DSN"] = self._dsn

@@ -19,8 +19,8 @@ from tests.kit.databases import Database
 from tests.kit.ledger import VARIABLE, Ledger
 
 ROOT = Path(__file__).parents[2]
-CODE = f"{ROOT / 'service'}:{ROOT}"
-"""PYTHONPATH of worker processes: what they run is the code beside these tests."""
+PATH = f"{ROOT / 'service'}{os.pathsep}{ROOT}"
+"""PYTHONPATH of processes of tests: the tree that the test is in, whatever is installed."""
 QUICK = {
     "execution.lease_duration": "2s",
     "execution.beat_interval": "0.4s",
@@ -86,8 +86,8 @@ class Fleet:
             **os.environ,
             "PERDURE_DSN": options.get("dsn", self.database.dsn),
             VARIABLE: str(self.ledger.path),
-            "PYTHONPATH": CODE,
-            **(shifted(clock, CODE) if clock else {}),
+            "PYTHONPATH": PATH,
+            **(shifted(clock, PATH) if clock else {}),
         }
         values.pop("dsn", None)
         command = [sys.executable, "-m", "tests.kit.work", self._application]
