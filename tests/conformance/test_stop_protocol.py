@@ -81,6 +81,8 @@ async def test_what_was_prefetched_when_the_worker_stops_is_as_if_it_had_never_l
             "state": "pending", "attempt": 0, "failures": 0, "interruptions": 0, "crashes": 0,
         }  # fmt: skip
         assert not await runs_of(run, task)
+    # Not even by recovery, which would have marked them.
+    assert not await run.ask("select from perdure.progress where task_id <> %s::bigint", tasks[0])
     assert not await run.ask("select from perdure.leases")
 
 

@@ -275,7 +275,7 @@ async def test_an_application_that_cannot_be_imported_is_a_failure_with_its_trac
     assert "no_such_module" in row["error"]["traceback"]
 
 
-@pytest.mark.parametrize("name", ["waits", "deaf"])
+@pytest.mark.parametrize("name", ["waits", "deaf", "holds"])
 def test_a_killed_worker_takes_its_children_along(
     database: Database, tmp_path: Path, name: str
 ) -> None:

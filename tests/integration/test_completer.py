@@ -11,7 +11,8 @@ import psycopg
 import pytest
 from pydantic import BaseModel
 from tests.kit.databases import Database
-from tests.kit.running import running
+from tests.kit.running import cut_off, running
+from tests.kit.stepping import waits_for_a_lock
 
 from perdure.declare.context import TaskContext
 from perdure.declare.kind import TaskKind
@@ -243,3 +244,94 @@ async def test_a_transaction_that_a_handler_leaves_open_holds_up_no_other_ending
         await left[0].commit()
         await left[0].close()
         assert (await worker.ended(first))["execution_metadata"] == {"number": 2}
+
+
+async def test_a_checkpoint_is_in_the_database_when_it_returns(database: Database) -> None:
+    builder = TaskService.builder()
+    found: list[Any] = []
+
+    @builder.task(paged)
+    async def run(context: TaskContext[dict[str, Any], Page]) -> None:
+        context.execution_metadata.number = 7
+        await context.checkpoint()
+        found.append(database.value("select execution_metadata from perdure.progress"))
+
+    async with running(database, builder.build()) as worker:
+        await worker.ended(await worker.enqueue("paged"))
+    assert found == [{"number": 7}]
+
+
+async def test_a_completion_in_an_open_transaction_holds_up_no_neighbour(
+    database: Database,
+) -> None:
+    builder = TaskService.builder()
+    began: list[int] = []
+    together, completed, go = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    @builder.task("together")
+    async def run(context: TaskContext[dict[str, Any], None]) -> None:
+        began.append(context.task_id)
+        if len(began) == 4:
+            assert database.value("select count(*) from perdure.leases") == 1
+            together.set()
+        await together.wait()
+        if context.task_id != began[0]:
+            await completed.wait()
+            return
+        async with await psycopg.AsyncConnection.connect(database.dsn) as own:
+            await context.complete(None, on=own)
+            completed.set()
+            await go.wait()
+
+    enqueue(database, "together")
+    # Long: the server ends who sleeps in a fenced transaction for the length of a lease.
+    async with running(database, builder.build(), execution__lease_duration="30s") as worker:
+        count = "select count(*) from perdure.outcomes"
+        await worker.until(lambda: database.value(count) == 3, 5)
+        go.set()
+        await worker.until(lambda: database.value(count) == 4, 5)
+    database.check_drained()
+
+
+async def test_a_save_that_was_cut_off_is_not_written_over_a_later_one(database: Database) -> None:
+    builder = TaskService.builder()
+    saved, go = asyncio.Event(), asyncio.Event()
+
+    @builder.task(paged)
+    async def run(context: TaskContext[dict[str, Any], Page]) -> None:
+        for number in (1, 2):
+            context.execution_metadata.number = number
+            await context.checkpoint()
+        saved.set()
+        await go.wait()
+
+    database.execute(
+        """
+        create table public.held_up (pid int);
+        create function hold() returns trigger language plpgsql as $$
+        begin
+            if exists (select from public.held_up where pid = pg_backend_pid()) then
+                perform pg_advisory_xact_lock_shared(1);
+            end if;
+            return new;
+        end $$;
+        create trigger hold before insert or update on perdure.progress
+            for each row execute function hold()
+        """
+    )
+    async with running(database, builder.build()) as worker:
+        old = await worker.until(lambda: worker.worker._completer._session)
+        database.execute("insert into public.held_up values (%s)", [old.backend_pid])
+        database.value("select pg_advisory_lock(1)")
+        task = await worker.enqueue("paged")
+        await waits_for_a_lock(database, "advisory")
+        cut_off(old)
+        async with asyncio.timeout(10):
+            await saved.wait()
+        database.value("select pg_advisory_unlock(1)")
+        alive = "select from pg_stat_activity where pid = %s"
+        await worker.until(lambda: not database.rows(alive, [old.backend_pid]), 5)
+        assert database.value("select execution_metadata from perdure.progress") == {"number": 2}
+        go.set()
+        await worker.ended(task)
+    database.check_drained()

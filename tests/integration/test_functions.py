@@ -230,3 +230,38 @@ def test_a_day_that_is_none_is_refused_with_its_position_and_without_its_text(
             database.value("select answer from perdure.enqueue_many(%s::jsonb)", (document,))
             == "created"
         )
+
+
+async def test_a_batch_takes_its_keys_in_one_order(database: Database) -> None:
+    batch = json.dumps([{"name": "a", "unique_key": "z"}, {"name": "a", "unique_key": "k"}])
+    async with stepped(database) as holder, stepped(database) as many, stepped(database) as one:
+        await holder.run("begin")
+        await holder.run("select perdure.enqueue('a', unique_key => 'k')")
+        assert not await many.start("select perdure.enqueue_many(%s::jsonb)", [batch])
+        # It waits for the lower key, and must not hold the higher one meanwhile.
+        assert await one.start("select perdure.enqueue('a', unique_key => 'z')")
+        await one.end()
+        await holder.run("commit")
+        await many.end()
+
+
+async def test_a_key_whose_task_has_ended_is_given_to_one_of_two(database: Database) -> None:
+    enqueue = "select answer from perdure.enqueue('a', unique_key => 'k')"
+    first = database.value("select task_id from perdure.enqueue('a', unique_key => 'k')")
+    database.execute("select perdure.cancel(%s::bigint)", (first,))
+    async with stepped(database) as one, stepped(database) as other:
+        await one.run("begin")
+        assert await one.run(enqueue) == [("created",)]
+        assert not await other.start(enqueue)
+        await one.run("commit")
+        assert await other.end() == [("kept",)]
+
+
+def test_a_task_cannot_be_ended_twice(database: Database) -> None:
+    ended = task(database)
+    database.execute("select perdure.cancel(%s::bigint)", (ended,))
+    with pytest.raises(psycopg.errors.UniqueViolation):
+        database.execute(
+            "insert into perdure.outcomes (task_id, attempt, state) values (%s, 1, 'completed')",
+            (ended,),
+        )

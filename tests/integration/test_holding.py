@@ -13,7 +13,8 @@ import psycopg
 import pytest
 from tests.kit.databases import Database
 from tests.kit.gate import lose
-from tests.kit.running import Running, running
+from tests.kit.running import Running, cut_off, running
+from tests.kit.stepping import waits_for_a_lock
 
 from perdure.declare.context import TaskContext
 from perdure.run.worker import Options
@@ -335,3 +336,49 @@ async def test_a_stop_reaches_a_run_whose_start_is_being_written(
         asyncio.get_running_loop().call_later(0.1, stopping.set)
         assert await stop == 0
     assert database.value("select state from perdure.task(1)") == "pending"
+
+
+async def test_a_lease_is_counted_from_the_sending_of_its_beat(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop, real, sent, ends = Shop(), workers.beat, list[float](), list[float]()
+
+    def beat(*arguments: Any, **options: Any) -> Any:
+        if sent:
+            ends.append(worker.worker._beat.good_until - sent[-1])
+        sent.append(time.monotonic())
+        heard = real(*arguments, **options)
+        time.sleep(0.1)  # the answer comes late
+        return heard
+
+    async with running(database, shop.service, execution__lease_duration="2s") as worker:
+        monkeypatch.setattr(workers, "beat", beat)
+        await worker.until(lambda: len(ends) > 1)
+    assert max(ends) <= 2
+
+
+async def test_a_claim_that_was_cut_off_cannot_commit_behind_the_next_one(
+    database: Database,
+) -> None:
+    shop = Shop()
+    shop.go.set()
+    database.execute(
+        """
+        create function hold() returns trigger language plpgsql as $$
+        begin perform pg_advisory_xact_lock_shared(1); return null; end $$;
+        create trigger hold after insert on perdure.leases for each row execute function hold()
+        """
+    )
+    async with running(database, shop.service) as worker:
+        enqueuer = worker.worker._enqueuer
+        await worker.until(lambda: enqueuer.sweeps)
+        database.value("select pg_advisory_lock(1)")
+        enqueue(database, 1)
+        await waits_for_a_lock(database, "advisory")
+        old = enqueuer._session
+        assert old is not None
+        cut_off(old)
+        await worker.until(lambda: enqueuer._session is not old and enqueuer._doubtful is None)
+        database.value("select pg_advisory_unlock(1)")
+        await ended(worker, 1)
+    database.check_drained()

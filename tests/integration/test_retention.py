@@ -119,3 +119,11 @@ def test_what_stayed_longer_than_its_range_is_removed_when_its_time_has_come(
     database.execute("update perdure.outcomes set finished_at = now() - interval '31 days'")
     assert database.value(f"select perdure.retire({SECONDS}, 10)") == 1
     assert database.value("select count(*) from perdure.tasks") == 0
+
+
+def test_ids_go_on_behind_the_highest_of_the_default_partition(database: Database) -> None:
+    enqueue(database)
+    database.execute("insert into perdure.tasks (id, name) values (700000005, 'a')")
+    assert database.value("select id from perdure.tasks_default") == 700_000_005
+    next_range(database)
+    assert enqueue(database) == 800_000_000

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import os
 import signal
 import sys
@@ -56,6 +57,7 @@ obeys = TaskKind("obeys", Number, execution_metadata=Pages, result=Number)
 cancelled = TaskKind("cancelled", Number)
 sleeps = TaskKind("sleeps", Number)
 deaf = TaskKind("deaf", Number)
+holds = TaskKind("holds", Number)
 ignores = TaskKind("ignores", Number, result=Number)
 waits = TaskKind("waits", Number, result=Number)
 eats = TaskKind("eats", Number)
@@ -182,6 +184,13 @@ def run_deaf(context: SyncTaskContext[Number, None]) -> None:
     note("start", context.task_id)
     while True:
         time.sleep(60)
+
+
+@builder.task(holds, isolated=True, retry=0)
+def run_holds(context: SyncTaskContext[Number, None]) -> None:
+    """Keep the interpreter in C code: no other thread of this process runs meanwhile."""
+    note("start", context.task_id)
+    ctypes.PyDLL(None).sleep(10)
 
 
 @builder.task(ignores, isolated=True)

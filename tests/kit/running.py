@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import socket
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -15,6 +17,7 @@ from tests.kit.fleet import QUICK
 
 from perdure.run.worker import Options, Worker
 from perdure.service import TaskService
+from perdure.store.database import Session
 
 
 class Running:
@@ -79,6 +82,12 @@ class Running:
             " where task_id = %s::bigint and due_at is not null", task_id,
         )  # fmt: skip
         self.worker.beat_now()
+
+
+def cut_off(session: Session) -> None:
+    """Take the connection away from the worker; the server does not notice while it is at work."""
+    with socket.socket(fileno=os.dup(session._connection.fileno())) as ours:
+        ours.shutdown(socket.SHUT_RDWR)
 
 
 @asynccontextmanager
