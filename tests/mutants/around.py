@@ -1,0 +1,239 @@
+"""Around the runs: mutants of places, keys, mail, ranges, wake-ups, clocks and rights."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from tests.mutants.mutant import Mutant
+
+FUNCTIONS: Final = "migrations/sql/functions"
+TABLES: Final = "migrations/sql/tables"
+BY_HAND: Final = "tests/integration/test_functions.py"
+RETENTION: Final = "tests/integration/test_retention.py"
+TIMES: Final = "tests/integration/test_times.py"
+WAKEUPS: Final = "tests/integration/test_wakeups.py"
+CANCEL: Final = "tests/conformance/test_cancel.py"
+DOCTOR: Final = "tests/integration/cli/test_doctor.py"
+GRANTS: Final = "tests/integration/test_grants.py"
+LOST_REPLIES: Final = "tests/integration/client/test_lost_replies.py"
+MAIL: Final = "tests/integration/test_mail.py"
+PLAN: Final = "tests/unit/tasks/test_plan.py"
+POOLER: Final = "tests/integration/client/test_pooler.py"
+PUBLICATION: Final = "tests/integration/test_publication.py"
+REFUSALS: Final = "tests/integration/test_refusals.py"
+SHAPE: Final = "tests/test_shape.py"
+SIGNALS: Final = "tests/conformance/test_signals.py"
+
+MUTANTS: Final = (
+    Mutant(
+        name="X7",
+        says="outcomes have no primary key",
+        file=f"{TABLES}/outcomes.1.sql",
+        old="    error jsonb,\n    primary key (task_id)\n",
+        new="    error jsonb\n",
+        tests=BY_HAND,
+        red=("test_a_task_cannot_be_ended_twice",),
+    ),
+    Mutant(
+        name="X12",
+        says="a beat is dated at the start of its transaction",
+        file=f"{FUNCTIONS}/beat.1.sql",
+        old="set heartbeat_at = clock_timestamp(), running",
+        new="set heartbeat_at = now(), running",
+        tests=TIMES,
+        red=("test_times_are_of_the_moment_however_old_their_transaction_is",),
+    ),
+    Mutant(
+        name="X12b",
+        says="a lease is dated at the start of its transaction",
+        file=f"{TABLES}/leases.1.sql",
+        old="claimed_at timestamptz not null default clock_timestamp()",
+        new="claimed_at timestamptz not null default now()",
+        tests=TIMES,
+        red=("test_times_are_of_the_moment_however_old_their_transaction_is",),
+    ),
+    Mutant(
+        name="X12c",
+        says="a delay is counted from the start of the producer's transaction",
+        file=f"{FUNCTIONS}/enqueue.1.sql",
+        old="due := coalesce(enqueue.run_at, clock_timestamp() + enqueue.delay);",
+        new="due := coalesce(enqueue.run_at, now() + enqueue.delay);",
+        tests=TIMES,
+        red=("test_times_are_of_the_moment_however_old_their_transaction_is",),
+    ),
+    Mutant(
+        name="X17",
+        says="nothing is read again behind the position of a seek",
+        file="service/perdure/tasks/positions.py",
+        old="if sweep or self.short or now >= self.sweep_at:",
+        new="if sweep or self.short:",
+        tests=PLAN,
+        red=("test_sweeps_come_in_proportion_to_their_cost",),
+    ),
+    Mutant(
+        name="X18",
+        says="an idle enqueuer that hears no wake-ups does not look by itself",
+        file="service/perdure/run/enqueuer.py",
+        old="if not self.listening or not self._served:\n            return tuning.polling_delay",
+        new="if not self.listening or not self._served:\n            return None",
+        tests=WAKEUPS,
+        red=("test_without_wake_ups_tasks_are_found_by_looking",),
+    ),
+    Mutant(
+        name="X19",
+        says="the keys of a batch are taken in the order in which they were given",
+        file=f"{FUNCTIONS}/enqueue_many.1.sql",
+        old='order by x.unique_key collate "C", e.n',
+        new="order by e.n",
+        tests=BY_HAND,
+        red=("test_a_batch_takes_its_keys_in_one_order",),
+    ),
+    Mutant(
+        name="X30",
+        says="a range is dropped without a copy of what must stay",
+        file=f"{FUNCTIONS}/drop_range.1.sql",
+        old=(
+            "execute format('insert into %1$I.tasks_default select * from %1$I.tasks_%2$s"
+            " where id in (select id from pg_temp.kept_ids)', schema, number);"
+        ),
+        new="",
+        tests=RETENTION,
+        red=("test_a_range_is_dropped_whole_and_what_must_stay_is_kept",),
+    ),
+    Mutant(
+        name="X31",
+        says="the sequence moves to a boundary below the highest id of the default partition",
+        file=f"{FUNCTIONS}/keep_ranges.1.sql",
+        old="at := greatest(at, coalesce((select max(id) from perdure.tasks_default), 0));",
+        new="",
+        tests=RETENTION,
+        red=("test_ids_go_on_behind_the_highest_of_the_default_partition",),
+    ),
+    Mutant(
+        name="X31b",
+        says="two upkeeps move the sequence without a lock on the day",
+        file=f"{FUNCTIONS}/keep_ranges.1.sql",
+        old="where s.key = 'range_began_at' for update;",
+        new="where s.key = 'range_began_at';",
+        tests=BY_HAND,
+        red=("test_two_upkeeps_never_move_the_sequence_back",),
+    ),
+    Mutant(
+        name="X33",
+        says="statements are prepared behind a pooler",
+        file="service/perdure/store/database.py",
+        old="""    async def _prepare_async(self, connection: AsyncConnection[Row]) -> None:
+        connection.adapters.register_dumper(int, Int8Dumper)
+        connection.prepare_threshold = None if self.pooled or self.prepare is False else 5
+""",
+        new="""    async def _prepare_async(self, connection: AsyncConnection[Row]) -> None:
+        connection.adapters.register_dumper(int, Int8Dumper)
+        connection.prepare_threshold = 5
+""",
+        tests=POOLER,
+        red=("test_everything_works_behind_a_pooler",),
+    ),
+    Mutant(
+        name="X34",
+        says="a function that runs as its owner takes the caller's search path",
+        file=f"{FUNCTIONS}/enqueue.1.sql",
+        old="security definer set search_path = pg_catalog, perdure, pg_temp as",
+        new="security definer as",
+        tests=REFUSALS,
+        red=("test_nothing_that_a_producer_puts_in_its_way_is_run_by_our_functions",),
+    ),
+    Mutant(
+        name="X34b",
+        says="a search path without pg_temp at its end looks there first",
+        file=f"{FUNCTIONS}/admit.1.sql",
+        old="set search_path = pg_catalog, perdure, pg_temp as",
+        new="set search_path = pg_catalog, perdure as",
+        tests=SHAPE,
+        red=("test_the_house_keeps_its_rule",),
+    ),
+    Mutant(
+        name="X35",
+        says="PUBLIC keeps the right to execute",
+        file="migrations/sql/grants.sql",
+        old="revoke all on all routines in schema perdure from public;",
+        new="",
+        tests=GRANTS,
+        red=("test_every_right_of_every_login_is_as_committed",),
+    ),
+    Mutant(
+        name="X36",
+        says="every commit of a task notifies",
+        file=f"{FUNCTIONS}/admit.1.sql",
+        old="    if seen.awaited then\n        perform perdure.wake(lanes);",
+        new="    if true then\n        perform pg_notify(perdure.channel(), '');",
+        tests=WAKEUPS,
+        red=("test_nobody_is_notified_of_tasks_while_every_slot_is_taken",),
+    ),
+    Mutant(
+        name="X37",
+        says="a unique key is decided without a lock on its row",
+        file=f"{FUNCTIONS}/hold_key.1.sql",
+        old="""    on conflict (key) do update set key = excluded.key
+    returning k.task_id into holder;
+""",
+        new="""    on conflict (key) do nothing;
+    select k.task_id into holder from perdure.unique_keys as k where k.key = hold_key.unique_key;
+""",
+        tests=BY_HAND,
+        red=("test_a_key_whose_task_has_ended_is_given_to_one_of_two",),
+    ),
+    Mutant(
+        name="X42",
+        says="the rows of ready have no identity for a publication",
+        file=f"{TABLES}/ready.1.sql",
+        old="alter table perdure.ready replica identity using index ready_order;",
+        new="",
+        tests=PUBLICATION,
+        red=("test_tasks_go_their_way_in_a_database_that_publishes_all_tables",),
+    ),
+    Mutant(
+        name="X52",
+        says="nobody obeys the mail of tasks in no lease",
+        file="service/perdure/run/beat.py",
+        old="if heard.mail and upkeep.obey(session, PROMOTE_MOST):",
+        new="if heard.mail and False:",
+        tests=CANCEL,
+        red=("test_a_cancel_beside_the_end_of_a_run_in_every_order",),
+    ),
+    Mutant(
+        name="X52b",
+        says="who obeys mail waits for an open transaction, and the beat with it",
+        file=f"{FUNCTIONS}/obey.1.sql",
+        old="    set lock_timeout = '50ms' as",
+        new="    as",
+        tests=SIGNALS,
+        red=("test_an_open_transaction_holds_up_neither_beats_nor_other_signals",),
+    ),
+    Mutant(
+        name="X54",
+        says="a follower is counted by everybody who tells it, not by who takes the edge away",
+        file=f"{FUNCTIONS}/unblock.1.sql",
+        old="into followers from cut as c;",
+        new="into freed from cut as c;",
+        tests=MAIL,
+        red=("test_a_follower_is_counted_by_one_of_two_that_tell_it",),
+    ),
+    Mutant(
+        name="X55",
+        says="a repair looks for places without a lock on the task",
+        file=f"{FUNCTIONS}/repair.1.sql",
+        old="order by t.id for update;",
+        new="order by t.id;",
+        tests=DOCTOR,
+        red=("test_two_repairs_at_once_admit_a_task_once",),
+    ),
+    Mutant(
+        name="X56",
+        says="an enqueue without a key is repeated when its reply was lost",
+        file="service/perdure/store/perform.py",
+        old='        return repeat != "never"\n',
+        new="        return True\n",
+        tests=LOST_REPLIES,
+        red=("test_an_enqueue_without_a_key_is_unknown_and_not_repeated",),
+    ),
+)
