@@ -265,3 +265,16 @@ def test_a_task_cannot_be_ended_twice(database: Database) -> None:
             "insert into perdure.outcomes (task_id, attempt, state) values (%s, 1, 'completed')",
             (ended,),
         )
+
+
+async def test_a_repair_that_has_waited_for_another_looks_again(database: Database) -> None:
+    lost = task(database)
+    database.execute("delete from perdure.ready")
+    async with stepped(database) as one, stepped(database) as other:
+        await one.run("begin")
+        assert await one.run("select perdure.repair(array[%s::bigint])", [lost]) == [([lost],)]
+        await one.run("select perdure.cancel(%s::bigint)", [lost])
+        assert not await other.start("select perdure.repair(array[%s::bigint])", [lost])
+        await one.run("commit")
+        assert await other.end() == [([],)]
+    assert database.rows("select from perdure.ready") == []

@@ -35,7 +35,8 @@ class Running:
         )
         async with connection:
             cursor = await connection.execute(text.encode(), parameters or None)
-            return await cursor.fetchall() if cursor.description else []
+            # Rows of no columns are rows, too.
+            return [] if cursor.description is None else await cursor.fetchall()
 
     async def enqueue(self, name: str, metadata: str = "{}", **options: object) -> int:
         """Call perdure.enqueue; options are its arguments."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator
 
+import psycopg
 import pytest
 from tests.faults.pgbouncer import PgBouncer
 from tests.kit.databases import Database, Server
@@ -29,7 +30,7 @@ async def test_everything_works_behind_a_pooler(dsn: str, database: Database) ->
         keyed = await asyncio.gather(*(client.enqueue("a", unique_key="k") for _ in range(30)))
         assert [each.answer for each in keyed].count(Answer.CREATED) == 1
         await asyncio.gather(*(client.enqueue("b", {"n": n}) for n in range(50)))
-        for _ in range(8):  # beyond the driver's threshold for prepared statements
+        for _ in range(20):  # beyond the driver's threshold, on each connection of the pool
             assert (await client.get(keyed[0].id)) is not None
         assert len(await client.enqueue_many([NewTask("c"), NewTask("c")])) == 2
         assert await client.copy("d", [{}] * 3) == 3
@@ -39,3 +40,18 @@ async def test_everything_works_behind_a_pooler(dsn: str, database: Database) ->
         assert sync_client.copy("d", [{}]) == 1
         assert len(sync_client.enqueue_many([NewTask("c")])) == 1
     assert database.value("select count(*) from perdure.tasks") == 58
+
+
+async def test_nothing_is_prepared_behind_a_pooler(server: Server, database: Database) -> None:
+    with PgBouncer(server, {"default_pool_size": "1"}) as pooler:
+        dsn = pooler.dsn(database.name)
+        async with TaskClient(dsn) as client:
+            handle = await client.enqueue("a")
+            for _ in range(20):  # beyond the driver's threshold, on each connection of the pool
+                assert (await client.get(handle.id)) is not None
+        with SyncTaskClient(dsn) as sync_client:
+            for _ in range(20):
+                assert sync_client.get(handle.id) is not None
+        with psycopg.connect(dsn) as connection:
+            names = connection.execute("select name from pg_prepared_statements").fetchall()
+    assert names == []
