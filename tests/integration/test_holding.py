@@ -378,7 +378,9 @@ async def test_a_claim_that_was_cut_off_cannot_commit_behind_the_next_one(
         old = enqueuer._session
         assert old is not None
         cut_off(old)
-        await worker.until(lambda: enqueuer._session is not old and enqueuer._doubtful is None)
+        await worker.until(
+            lambda: enqueuer._session is not old and not worker.worker._holdings.doubts
+        )
         database.value("select pg_advisory_unlock(1)")
         await ended(worker, 1)
     database.check_drained()

@@ -39,8 +39,8 @@ class Holdings:
         self.clock_offset = 0.0
         """Seconds to add to the monotonic clock to get the database's (epoch)."""
         self.doubts: dict[int, float] = {}
-        """Sessions (pid) that were asked for a lease and have not answered, and since when: what the
-        database says that we hold is compared with what is here."""
+        """Sessions (pid) that were asked for a lease and have not answered, and since when: what
+        the database says that we hold is compared with what is here."""
         self._leases: dict[LeaseId, set[int]] = {}
         self._expected: set[LeaseId] = set()
 
@@ -59,9 +59,7 @@ class Holdings:
         must hand it back; and it may not exist yet, so no beat must be asked for it."""
         self._expected.add(lease)
 
-    def separated(
-        self, task_id: int, old: LeaseId, asked: LeaseId, holder: LeaseId | None
-    ) -> None:
+    def separated(self, task_id: int, old: LeaseId, asked: LeaseId, holder: LeaseId | None) -> None:
         """The answer: which of the two leases holds the task (None: neither, or nobody knows)."""
         self._expected.discard(asked)
         if holder == asked:

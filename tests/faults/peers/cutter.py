@@ -93,7 +93,7 @@ class Cutter(Proxy):
                         line.doomed.set()
                     if after is not None:
                         armed = after in text or (armed and words not in text)
-                self._pass(data, server, line)
+                self._pass(data, server, line.asked)
         _hang_up(client, server)
 
 
