@@ -206,8 +206,9 @@ def test_workers_leave_a_demoted_primary_whose_connections_are_alive(
         work(fleet, both, since)
         end_all(new)
         assert all(worker.alive for worker in both)
+        # What lies unused in a pool is found out when it is used.
         ours = (
-            "select from pg_stat_activity where application_name like 'perdure%%'"
+            "select from pg_stat_activity where application_name like 'perdure _%'"
             " and datname = current_database()"
         )
         until(lambda: not old.rows(ours), timeout=CLAIMS_AGAIN)
