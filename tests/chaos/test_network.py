@@ -37,7 +37,7 @@ def fleet(database: Database, tmp_path: Path) -> Iterator[Fleet]:
         yield fleet
 
 
-def start(fleet: Fleet, proxy: Proxy | None = None, **options: str) -> Process:
+def start(fleet: Fleet, proxy: Proxy | None = None, /, **options: str) -> Process:
     """A worker that beats, by way of the proxy if there is one."""
     dsn = fleet.database.dsn if proxy is None else proxy.dsn
     process = fleet.start(dsn=dsn, **options)
@@ -80,7 +80,7 @@ def test_the_tasks_of_a_worker_in_a_black_hole_go_on_elsewhere(
 ) -> None:
     database = fleet.database
     half = {"execution__concurrency": "8", "execution__prefetch": "0"}
-    cut_off, other = start(fleet, proxy, **half), start(fleet, **half)
+    cut_off, other = start(fleet, proxy, **half), start(fleet, None, **half)
     tasks = enqueue(database, "pages", 16, n=700)
     until(lambda: all(begun(fleet, task, 1) for task in tasks))
     proxy.swallow(new=True, only=only)
