@@ -287,9 +287,9 @@ async def test_a_completion_in_an_open_transaction_holds_up_no_neighbour(
     # Long: the server ends who sleeps in a fenced transaction for the length of a lease.
     async with running(database, builder.build(), execution__lease_duration="30s") as worker:
         count = "select count(*) from perdure.outcomes"
-        await worker.until(lambda: database.value(count) == 3, 5)
+        await worker.until(lambda: database.value(count) == 3)
         go.set()
-        await worker.until(lambda: database.value(count) == 4, 5)
+        await worker.until(lambda: database.value(count) == 4)
     database.check_drained()
 
 
@@ -326,11 +326,11 @@ async def test_a_save_that_was_cut_off_is_not_written_over_a_later_one(database:
         task = await worker.enqueue("paged")
         await waits_for_a_lock(database, "advisory")
         cut_off(old)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(20):
             await saved.wait()
         database.value("select pg_advisory_unlock(1)")
         alive = "select from pg_stat_activity where pid = %s"
-        await worker.until(lambda: not database.rows(alive, [old.backend_pid]), 5)
+        await worker.until(lambda: not database.rows(alive, [old.backend_pid]))
         assert database.value("select execution_metadata from perdure.progress") == {"number": 2}
         go.set()
         await worker.ended(task)

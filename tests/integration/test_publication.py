@@ -41,12 +41,12 @@ async def test_tasks_go_their_way_in_a_database_that_publishes_all_tables(
     async with running(database, builder.build()) as worker:
         names = ("plain", "retried", "suspended", "written")
         tasks = {name: await worker.enqueue(name, unique_key=name) for name in names}
-        await worker.state(tasks["retried"], "retrying", timeout=5)
+        await worker.state(tasks["retried"], "retrying")
         await worker.past(tasks["retried"])
-        await worker.state(tasks["suspended"], "suspended", timeout=5)
+        await worker.state(tasks["suspended"], "suspended")
         await worker.ask("select perdure.proceed(%s::bigint)", tasks["suspended"])
         for task_id in tasks.values():
-            assert (await worker.ended(task_id, timeout=5))["state"] == "completed"
+            assert (await worker.ended(task_id))["state"] == "completed"
         later = await worker.enqueue("plain", delay="1 hour")
         assert await worker.ask("select perdure.cancel(%s::bigint)", later)
     database.check_drained()

@@ -44,6 +44,6 @@ async def test_a_session_whose_server_takes_no_writes_any_more_is_given_up(
         before = database.rows(named, session)
         await demote(worker, loop)
         second = await worker.enqueue("a")
-        await worker.until(lambda: database.rows(named, session) not in ([], before), 5)
-        assert (await worker.ended(second, timeout=5))["state"] == "completed"
+        await worker.until(lambda: database.rows(named, session) not in ([], before))
+        assert (await worker.ended(second))["state"] == "completed"
     database.check_drained()
