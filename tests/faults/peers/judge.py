@@ -6,7 +6,7 @@ import select
 import statistics
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from itertools import pairwise
@@ -24,6 +24,8 @@ from tests.kit.ledger import VARIABLE, Ledger
 DRAIN_SECONDS = 60.0
 SETTLE_SECONDS = 3.0
 """After the drain: a worker that was taken for dead still writes what it can."""
+MISSING_SECONDS = 15.0
+"""The same when a task is nowhere and its rows are missing."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,9 +85,8 @@ def play(
         if not scene.warm_up(*pids, since=0.0) or workers.exits:
             raise RuntimeError(f"{system.name} does not work: {output.read_text()[-2000:]}")
         _load(scene, fault, batches)
-        drained = _drain(scene)
+        drained = _drain(scene, poisoned=fault.name == "poison")
         came_back = _came_back(scene) if scene.answered else None
-        select.select([], [], [], SETTLE_SECONDS)
         return _judge(scene, fault, drained, came_back)
 
 
@@ -99,12 +100,37 @@ def _load(scene: Scene, fault: Fault, batches: int) -> None:
     fault.heal(scene)
 
 
-def _drain(scene: Scene) -> float:
-    """Wait until nothing is left, nobody works any more, or the bound; seconds."""
-    began = time.monotonic()
+def _drain(scene: Scene, *, poisoned: bool) -> float:
+    """Wait until nothing has been left for a while, nobody works any more, or the bound; seconds.
 
-    wait(lambda: scene.workers.given_up or not scene.left(), DRAIN_SECONDS, every=0.1)
-    return time.monotonic() - began
+    A task that is nowhere may only be out of sight, on its way: then the while is longer.
+    """
+    began = quiet = time.monotonic()
+
+    def over() -> bool:
+        nonlocal quiet
+        if scene.left():
+            quiet = time.monotonic()
+            return scene.workers.given_up
+        expected = set(scene.asked) | ({POISON} if poisoned else set())
+        missing = expected - complete(scene, effects_of(scene)) - scene.failed()
+        return time.monotonic() - quiet > (MISSING_SECONDS if missing else SETTLE_SECONDS)
+
+    wait(over, DRAIN_SECONDS, every=0.2)
+    return quiet - began
+
+
+def effects_of(scene: Scene) -> dict[int, dict[int, int]]:
+    """The rows of each task and step."""
+    written: dict[int, dict[int, int]] = defaultdict(dict)
+    for n, step, count in scene.sql("select n, step, count(*) from effects group by n, step"):
+        written[n][step] = count
+    return written
+
+
+def complete(scene: Scene, written: Mapping[int, Mapping[int, int]]) -> set[int]:
+    """The judged tasks with a row for each of their steps."""
+    return {n for n, steps in scene.asked.items() if set(written.get(n, ())) == set(range(steps))}
 
 
 def _came_back(scene: Scene) -> list[str]:
@@ -122,10 +148,7 @@ def _came_back(scene: Scene) -> list[str]:
 def _judge(
     scene: Scene, fault: Fault, drain_seconds: float, came_back: list[str] | None
 ) -> Outcome:
-    written: dict[int, dict[int, int]] = defaultdict(dict)
-    for n, step, count in scene.sql("select n, step, count(*) from effects group by n, step"):
-        written[n][step] = count
-    complete = {n for n, steps in scene.asked.items() if set(written[n]) == set(range(steps))}
+    written = effects_of(scene)
     left, failed = scene.left(), scene.failed()
     recoveries = recovery_seconds(scene.ledger.records("start"), scene.losses + deaths(scene))
     poisoned = fault.name == "poison"
@@ -135,9 +158,9 @@ def _judge(
         tasks=len(scene.asked),
         in_the_middle=scene.in_the_middle,
         faults=len(scene.losses) if not poisoned else len(deaths(scene)),
-        lost=len(scene.asked.keys() - complete - left),
+        lost=len(scene.asked.keys() - complete(scene, written) - left),
         duplicated=sum(
-            count - 1 for n in scene.asked for count in written[n].values() if count > 1
+            count - 1 for n in scene.asked for count in written.get(n, {}).values() if count > 1
         ),
         stuck=len(left - {POISON}),
         failed=len(failed - {POISON}),

@@ -40,6 +40,7 @@ SYSTEM = System(
     command=own_program("pgqueuer"),
     packages=("pgqueuer", "asyncpg"),
     settings={
+        "driver": "AsyncpgPoolDriver: less is run twice than with AsyncpgDriver",
         "heartbeat_timeout": f"{LEASE_SECONDS} s",
         "dequeue_timeout": "1 s",
         "max_concurrent_tasks": CONCURRENCY,
@@ -68,10 +69,12 @@ SYSTEM = System(
 
 @asynccontextmanager
 async def worker() -> AsyncIterator[PgQueuer]:
-    """A worker as `pgq run` wants it: one connection, closed at its end."""
-    connection = await asyncpg.connect(os.environ["PERDURE_DSN"])
-    queue = PgQueuer(AsyncpgDriver(connection))
-    async with own_connections() as pool:
+    """A worker as `pgq run` wants it."""
+    async with (
+        asyncpg.create_pool(os.environ["PERDURE_DSN"], min_size=2, max_size=CONCURRENCY) as driven,
+        own_connections() as pool,
+    ):
+        queue = PgQueuer.from_asyncpg_pool(driven)
 
         def retried(parameters: object) -> DatabaseRetryEntrypointExecutor:
             return DatabaseRetryEntrypointExecutor(
@@ -91,10 +94,7 @@ async def worker() -> AsyncIterator[PgQueuer]:
         async def poison(job: Job) -> None:
             die(json.loads(job.payload)["n"])
 
-        try:
-            yield queue
-        finally:
-            await connection.close()
+        yield queue
 
 
 if __name__ == "__main__":

@@ -20,9 +20,9 @@ TASKS = BATCHES * (SHORT_PER_BATCH + 1)
 HEAD = f"""# The same faults for peers
 
 Made by `python -m tests.faults.peers --table docs/peers-under-faults.md` from one run, losses
-included. {{machine}} PostgreSQL is as it comes, with `fsync` and
-`synchronous_commit` on. One run says what can happen, not how often: small numbers differ from run
-to run, and so do seconds on a machine that is shared.
+included. {{machine}}
+PostgreSQL is as it comes, with `fsync` and `synchronous_commit` on. One run says what
+can happen, not how often; its seconds suffer from others who worked on the machine at the time.
 
 ```sh
 uv run --group bench python -m tests.faults.peers
@@ -49,7 +49,8 @@ these there were. What a system does not promise is marked so; its words are at 
 
 NOTES = {
     "cut": "The peers write their effects before, in transactions of their own.",
-    "poison": "Innocent tasks that were lost, stuck or given up stand in the columns before.",
+    "poison": """Lost, stuck and given up are innocent tasks. When a supervisor
+has nothing left to start, what is there is stuck. Whether it ended is asked at the bound.""",
 }
 
 
@@ -63,7 +64,7 @@ def page(report: Mapping[str, Any]) -> str:
     parts = [HEAD.replace("{machine}", told)]
     for name, says in report["faults"].items():
         rows = [row for row in report["rows"] if row["fault"] == name]
-        parts.append(f"\n## {name}\n\n{says[0].upper()}{says[1:]}. {NOTES.get(name, '')}".rstrip())
+        parts.append(f"\n## {name}\n\n{says[0].upper()}{says[1:]}.\n{NOTES.get(name, '')}".rstrip())
         parts.append("\n\n" + _table(rows, report["systems"], _columns(name)))
     parts.append("\n## Versions, settings, promises\n")
     for name, system in report["systems"].items():
