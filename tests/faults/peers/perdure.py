@@ -23,7 +23,6 @@ from tests.kit.ledger import note
 
 from perdure.declare.context import TaskContext
 from perdure.service import TaskService
-from perdure.store.migrate import migrate
 from perdure.tasks.policies import Delays, RetryPolicy
 
 SETTINGS = {
@@ -78,6 +77,14 @@ async def poison(context: TaskContext[Request, None]) -> None:
 
 service: Any = builder.build()
 
+
+def install(dsn: str) -> None:
+    """Its schema; a worker, which imports this module, too, does not pay for Alembic."""
+    from perdure.store.migrate import migrate
+
+    migrate(dsn)
+
+
 SYSTEM = System(
     name="perdure",
     command=(
@@ -91,7 +98,7 @@ SYSTEM = System(
         "effects": "context.transaction(), the last one with result=",
     },
     environment=SETTINGS,
-    prepare=migrate,
+    prepare=install,
     finishing=Finishing(b"COMMIT", after=b".complete("),
     enqueue="insert into perdure.tasks (name, metadata) values (%(kind)s, %(payload)s::jsonb)",
     left="select (t.metadata ->> 'n')::int from perdure.tasks as t"

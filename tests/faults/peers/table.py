@@ -22,7 +22,8 @@ HEAD = f"""# The same faults for peers
 Made by `python -m tests.faults.peers --table docs/peers-under-faults.md` from one run, losses
 included. {{machine}}
 PostgreSQL is as it comes, with `fsync` and `synchronous_commit` on. One run says what
-can happen, not how often; its seconds suffer from others who worked on the machine at the time.
+can happen, not how often; its seconds come from two cores that others kept busy, too,
+where a process needs seconds to start.
 
 ```sh
 uv run --group bench python -m tests.faults.peers
