@@ -26,12 +26,17 @@ class Stepped:
         self._step: asyncio.Task[list[Row]] | None = None
 
     @property
+    def backend_pid(self) -> int:
+        """The server's process of this session."""
+        return self._connection.info.backend_pid
+
+    @property
     def waits(self) -> bool:
         """Whether the step that was begun last waits for a lock."""
         if self._step is None or self._step.done():
             return False
-        pid = self._connection.info.backend_pid
-        return bool(self._database.value("select pg_blocking_pids(%s) <> '{}'", [pid]))
+        text = "select pg_blocking_pids(%s) <> '{}'"
+        return bool(self._database.value(text, [self.backend_pid]))
 
     async def run(self, text: str, parameters: Parameters = None) -> list[Row]:
         """Take a step to its end."""
@@ -47,6 +52,7 @@ class Stepped:
         """Until the step that was begun last waits for a lock (False) or is over (True)."""
         assert self._step is not None, "no step was begun"
         async with asyncio.timeout(PATIENCE_SECONDS):
+            await asyncio.wait([self._step], timeout=PAUSE_SECONDS)
             while not self._step.done() and not self.waits:
                 await asyncio.wait([self._step], timeout=PAUSE_SECONDS)
         return self._step.done()

@@ -1,0 +1,52 @@
+"""Operations that are interrupted inside their functions, between any two statements of these."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+from tests.concurrency.cases import INSIDE, inside, name_of, uninterrupted
+from tests.concurrency.gates import GATE, Gates, gated
+from tests.concurrency.operations import Kind
+from tests.concurrency.oracle import Judge
+from tests.concurrency.sessions import Sessions
+from tests.concurrency.world import World
+from tests.kit.databases import Server, new_database
+
+# Not what has a lock_timeout of its own, as `obey`: it would give up at a gate.
+FUNCTIONS = (
+    "settle", "cut", "note", "finish_run", "finish_unrun", "unblock", "separate", "complete",
+    "checkpoint", "fence", "recover", "hand_back", "cancel", "withdraw", "locate", "take_out",
+    "proceed", "proceed_waiting", "deliver", "retry", "enqueue", "hold_key", "place", "retire",
+)  # fmt: skip
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def sessions(server: Server, template: str) -> AsyncIterator[Sessions]:
+    with new_database(server, template) as database:
+        world = World(database)
+        opened = Sessions(Judge(world), Gates(database, FUNCTIONS))
+        yield opened
+        await opened.close()
+
+
+@pytest.mark.timeout(3600)  # all orders of a pair, at night
+@pytest.mark.asyncio(loop_scope="module")
+@pytest.mark.parametrize("pair", INSIDE, ids=name_of)
+async def test_two_operations_that_interrupt_each_other_inside_keep_what_must_hold(
+    sessions: Sessions, pair: tuple[Kind, Kind]
+) -> None:
+    for alone in uninterrupted(pair):
+        ran = await sessions.run(pair, alone)
+        for case in inside(pair, alone, ran):
+            await sessions.run(pair, case)
+
+
+def test_a_gate_stands_before_each_statement_but_the_first() -> None:
+    body = ["declare", "x integer;", "begin", "select 1", "into x;", "if x then", "return;",
+            "end if;", "x := 2;", "end"]  # fmt: skip
+    gate = GATE
+    assert gated("\n".join(body)).split("\n") == [
+        *body[:5], gate, "if x then", gate, "return;", "end if;", gate, "x := 2;", "end",
+    ]  # fmt: skip

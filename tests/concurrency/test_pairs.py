@@ -1,0 +1,32 @@
+"""Any two operations, in any order of their steps: what must hold holds, and everything can end."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+from tests.concurrency.cases import PAIRS, cases, name_of
+from tests.concurrency.operations import Kind
+from tests.concurrency.oracle import Judge
+from tests.concurrency.sessions import Sessions
+from tests.concurrency.world import World
+from tests.kit.databases import Server, new_database
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def sessions(server: Server, template: str) -> AsyncIterator[Sessions]:
+    with new_database(server, template) as database:
+        opened = Sessions(Judge(World(database)))
+        yield opened
+        await opened.close()
+
+
+@pytest.mark.timeout(3600)  # all orders of a pair, at night
+@pytest.mark.asyncio(loop_scope="module")
+@pytest.mark.parametrize("pair", PAIRS, ids=name_of)
+async def test_two_operations_in_any_order_keep_what_must_hold(
+    sessions: Sessions, pair: tuple[Kind, Kind]
+) -> None:
+    for case in cases(pair):
+        await sessions.run(pair, case)
