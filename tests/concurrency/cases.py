@@ -21,7 +21,7 @@ DULL_ORDERS = 1
 """Where one of the two meets no task: what it locks is in nobody's way."""
 INSIDE_ORDERS = 3
 """Of each of as many settings where a run is settled beside one of `BESIDE`, else one of one."""
-INSIDE_ORDERS_MOST = 100
+INSIDE_ORDERS_MOST = 20
 """Of one setting, also where all are wanted."""
 LONG = 200
 """More steps than an operation has."""
