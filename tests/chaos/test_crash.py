@@ -78,7 +78,7 @@ def test_after_sigkill_the_crash_is_counted_until_the_next_checkpoint_and_for_no
     for neighbour in neighbours:
         assert counters(database, neighbour) == ("completed", 1, 0, 0, 0)
         (start,) = fleet.ledger.records("start", neighbour)
-        assert start["pid"] == third.pid
+        assert start["pid"] in (second.pid, third.pid)
 
 
 @pytest.mark.conformance("C33")
