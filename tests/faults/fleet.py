@@ -14,7 +14,7 @@ from typing import Final
 
 from tests.faults.produce import FOLDER, RATE
 from tests.kit.clocks import shifted
-from tests.kit.fleet import QUICK, ROOT, Process, until
+from tests.kit.fleet import PATH, QUICK, ROOT, Process, until
 from tests.kit.ledger import VARIABLE
 from tests.kit.proxy import Proxy
 
@@ -76,7 +76,7 @@ class Crew:
         """Start a worker, whose wall clock is wrong by so many seconds."""
         settings = [f"{key}={value}" for key, value in SETTINGS.items()]
         command = [sys.executable, "-m", "tests.kit.work", "tests.faults.service:service"]
-        extra = shifted(clock, str(ROOT)) if clock else {}
+        extra = shifted(clock, PATH) if clock else {}
         return self._start("worker", [*command, *settings], extra)
 
     def producer(self, how: str) -> Member:
@@ -135,7 +135,7 @@ class Crew:
         self.histories.mkdir(exist_ok=True)
         proxy = Proxy(self.dsn)
         environment = {
-            **os.environ, "PYTHONPATH": str(ROOT), "PERDURE_DSN": proxy.dsn,
+            **os.environ, "PYTHONPATH": PATH, "PERDURE_DSN": proxy.dsn,
             VARIABLE: str(self.ledger), FOLDER: str(self.histories), RATE: str(self.rate), **extra,
         }  # fmt: skip
         log = self.folder / f"{number:03}-{name}.log"
