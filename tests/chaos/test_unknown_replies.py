@@ -122,11 +122,9 @@ def scene(
     ):
         database.execute("create table effects (task_id bigint)")
         database.execute("create table pages (task_id bigint, page int)")
-        # Each request has its words in it only where nothing is prepared.
         worker = fleet.start(
-            dsn=proxy.dsn, persistence__prepared_statements="off",
-            execution__concurrency=str(SLOTS), execution__prefetch=str(SLOTS),
-        )  # fmt: skip
+            dsn=proxy.dsn, execution__concurrency=str(SLOTS), execution__prefetch=str(SLOTS)
+        )
         until(lambda: database.value("select count(*) from perdure.workers") == 1)
         (born,) = database.rows("select id from perdure.workers")
         yield Scene(database, fleet, proxy, worker)

@@ -1,10 +1,12 @@
-"""The fixtures of this folder: databases that are the test's own, and invariants that are asked."""
+"""The kit: databases that are the test's own, invariants that are asked, cuts that find theirs."""
 
 from __future__ import annotations
 
+import psycopg
 import pytest
 from tests.invariants import ALWAYS, AT_THE_END
 from tests.kit.databases import Database, Server, new_database
+from tests.kit.proxy import Where, proxied
 
 
 def test_a_new_schema_breaks_no_invariant_and_has_nothing_left_over(database: Database) -> None:
@@ -135,3 +137,44 @@ def test_each_question_notices_what_it_is_for(server: Server, template: str, nam
         broken.execute(PLANTED[name])
 
         assert name in broken.violations((*ALWAYS, *AT_THE_END))
+
+
+EVERYWHERE: tuple[Where, ...] = ("request", "reply", "inside")
+
+
+@pytest.mark.parametrize("where", EVERYWHERE)
+def test_a_cut_finds_a_statement_that_was_prepared_before(
+    empty_database: Database, where: Where
+) -> None:
+    empty_database.execute("create table noted (n int, said text)")
+    # The first proxy delivers bytes one by one: messages come to the second in pieces.
+    with proxied(empty_database.dsn) as proxy, proxied(proxy.dsn) as slow:
+        with psycopg.connect(slow.dsn, autocommit=True, prepare_threshold=0) as connection:
+            slow.trickle = True
+            note = "insert into noted values (%s, %s)"
+            for n in range(3):
+                connection.execute(note, (n, "three"))
+            assert connection.execute("select from pg_prepared_statements").rowcount > 0
+            proxy.cut(b"three")
+            connection.execute(note, (3, "three"))
+            assert proxy.cuts == 0
+            proxy.cut(b"into noted", where=where)
+            with pytest.raises(psycopg.OperationalError):
+                connection.execute(note, (4, "four"))
+        assert proxy.cuts == 1
+    assert empty_database.value("select max(n) from noted") == (3 if where == "request" else 4)
+
+
+@pytest.mark.parametrize("where", EVERYWHERE)
+@pytest.mark.parametrize("words", [b"into noted", b"COMMIT"])
+def test_a_cut_finds_a_plain_query_and_a_commit(
+    empty_database: Database, words: bytes, where: Where
+) -> None:
+    empty_database.execute("create table noted (n int)")
+    with proxied(empty_database.dsn) as proxy:
+        proxy.cut(words, where=where)
+        with pytest.raises(psycopg.OperationalError), psycopg.connect(proxy.dsn) as connection:
+            connection.execute("insert into noted values (1)")
+        assert proxy.cuts == 1
+    committed = words == b"COMMIT" and where != "request"
+    assert empty_database.value("select count(*) from noted") == committed

@@ -16,6 +16,52 @@ Way: TypeAlias = Literal["asked", "answered"]
 """What goes to the server, and what comes from it."""
 
 
+PROTOCOL = 3
+HEAD = 4
+"""Bytes of a message's length, which counts itself."""
+
+
+class Statements:
+    """What one client runs, told from what it sends: a prepared statement by its text."""
+
+    def __init__(self) -> None:
+        self._left = bytearray()
+        self._started = False
+        self._texts: dict[bytes, bytes] = {}
+
+    def run(self, data: bytes) -> list[bytes]:
+        """The texts of the statements that are run by the messages which end in `data`."""
+        self._left += data
+        texts = []
+        while (text := self._next()) is not None:
+            if text:
+                texts.append(text)
+        return texts
+
+    def _next(self) -> bytes | None:
+        """The text of the next whole message, empty if it runs nothing; None: there is none."""
+        kind = 1 if self._started else 0
+        if len(self._left) < kind + HEAD:
+            return None
+        end = kind + int.from_bytes(self._left[kind : kind + HEAD])
+        if len(self._left) < end:
+            return None
+        name, body = bytes(self._left[:kind]), bytes(self._left[kind + HEAD : end])
+        del self._left[:end]
+        if not self._started:
+            # What comes before the start asks for encryption.
+            self._started = int.from_bytes(body[:2]) == PROTOCOL
+        elif name == b"Q":
+            return body.rstrip(b"\0")
+        elif name == b"P":
+            statement, text, _ = body.split(b"\0", 2)
+            self._texts[statement] = text
+        elif name == b"B":
+            _, statement, _ = body.split(b"\0", 2)
+            return self._texts.get(statement, b"")
+        return b""
+
+
 class _Line(NamedTuple):
     """One connection: whether anything passes each way, and whether it ends with the next reply."""
 
@@ -62,8 +108,9 @@ class Proxy:
         self._server = _address(dsn)
 
     def cut(self, words: bytes | None, times: int = 1, *, where: Where = "reply") -> None:
-        """Cut the connections of the next `times` requests that hold the words; None: of none.
+        """Cut the connections of the next `times` requests with the words; None: of none.
 
+        The words are those of statements, also of prepared ones, not of what they are given.
         At the `reply`: the request has been applied, and nobody is told.
         """
         self._words, self._times, self._where = words, times, where
@@ -111,11 +158,13 @@ class Proxy:
                     threading.Thread(target=pump, args=(*ends, line), daemon=True).start()
 
     def _ask(self, client: socket.socket, server: socket.socket, line: _Line) -> None:
+        statements = Statements()
         with contextlib.suppress(OSError):
             while data := client.recv(2**16):
-                if self._words is not None and self._words in data:
+                texts, words = statements.run(data), self._words
+                if words is not None and any(words in text for text in texts):
                     self._times -= 1
-                    self._words = self._words if self._times else None
+                    self._words = words if self._times else None
                     self.cuts += 1
                     if self._where == "request":
                         break

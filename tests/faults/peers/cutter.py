@@ -10,50 +10,7 @@ from urllib.parse import quote
 
 from psycopg.conninfo import conninfo_to_dict
 from tests.faults.peers.adapter import Finishing
-from tests.kit.proxy import Proxy, _hang_up, _Line
-
-PROTOCOL = 3
-HEAD = 4
-"""Bytes of a message's length, which counts itself."""
-
-
-class Statements:
-    """What one client runs, told from what it sends: a prepared statement by its text."""
-
-    def __init__(self) -> None:
-        self._left = b""
-        self._started = False
-        self._texts: dict[bytes, bytes] = {}
-
-    def run(self, data: bytes) -> Iterator[bytes]:
-        """The texts of the statements that are run by the messages which end in `data`."""
-        self._left += data
-        while (text := self._next()) is not None:
-            if text:
-                yield text
-
-    def _next(self) -> bytes | None:
-        """The text of the next whole message, empty if it runs nothing; None: there is none."""
-        kind = 1 if self._started else 0
-        if len(self._left) < kind + HEAD:
-            return None
-        end = kind + int.from_bytes(self._left[kind : kind + HEAD])
-        if len(self._left) < end:
-            return None
-        name, body = self._left[:kind], self._left[kind + HEAD : end]
-        self._left = self._left[end:]
-        if not self._started:
-            # What comes before the start asks for encryption.
-            self._started = int.from_bytes(body[:2]) == PROTOCOL
-        elif name == b"Q":
-            return body.rstrip(b"\0")
-        elif name == b"P":
-            statement, text, _ = body.split(b"\0", 2)
-            self._texts[statement] = text
-        elif name == b"B":
-            _, statement, _ = body.split(b"\0", 2)
-            return self._texts.get(statement, b"")
-        return b""
+from tests.kit.proxy import Proxy, Statements, _hang_up, _Line
 
 
 class Cutter(Proxy):
