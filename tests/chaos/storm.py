@@ -1,16 +1,21 @@
 """The storm: producers, workers and a seeded mix of faults, then heal, drain, and judge.
 
 `python -m tests.chaos.storm --minutes M --seed S [--json]`: its last line is a JSON object with the
-number of tasks, faults and findings of each class; it ends with 1 if there is any finding.
+number of tasks, faults and findings of each class; it ends with 1 if there is any finding. More
+than ten minutes are several segments, each with its own server, drain and judgement, and with the
+next seed: a red one can be played again alone.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
+import math
 import os
 import secrets
 import shutil
+import signal
 import sys
 import tempfile
 import threading
@@ -18,20 +23,22 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import psycopg
-from tests.faults.actions import ACTIONS, Action, World
+from tests.faults.actions import ACTIONS, Action, World, kill
 from tests.faults.chance import Chance
 from tests.faults.facts import gather
-from tests.faults.fleet import Crew, wait_for
-from tests.faults.history import History
+from tests.faults.fleet import STOP_SECONDS, Crew, wait_for
+from tests.faults.history import History, read
 from tests.faults.oracle import CLASSES, judge, shown
-from tests.faults.service import CANARY, POISONED
+from tests.faults.service import CANARY
+from tests.faults.service import POISONED as EXIT_CODE
 from tests.faults.watch import Watcher
 from tests.kit.databases import Database, new_database
+from tests.kit.fleet import until
 
 from perdure.embedded import EmbeddedServer
 from perdure.store.migrate import migrate
@@ -46,6 +53,17 @@ WORKERS: Final = 4
 RATE: Final = 14.0
 """Operations of each producer in a second; an operation makes 3 tasks on average."""
 DRAIN_SECONDS: Final = 90.0
+SEGMENT_MINUTES: Final = 10.0
+CALM: Final = """
+    select (select count(*) from perdure.workers
+            where heartbeat_at > clock_timestamp() - interval '0.8 s')::int,
+        (select count(*) from perdure.tasks as t where t.name = 'poison' and not exists
+            (select from perdure.outcomes as o where o.task_id = t.id))::int,
+        (select count(*) from perdure.ready) < 30
+    """
+OPENING: Final = 4
+"""Faults at once while each comes once."""
+CALM_SECONDS: Final = 15.0
 AWAY: Final = "DatabaseUnavailable: could not connect"
 LAST_CHARACTERS: Final = 500
 
@@ -59,31 +77,55 @@ class Report:
     tasks: int
     faults: Counter[str]
     findings: dict[str, list[str]]
-    recovery: list[float] = field(default_factory=list)
-    operations: Counter[str] = field(default_factory=Counter)
+    recovery: dict[str, list[float]]
+    operations: Counter[str]
+    samples: int
 
     @property
     def is_clean(self) -> bool:
         """Whether every class is empty."""
         return not any(self.findings.values())
 
+    @classmethod
+    def of(cls, segments: Sequence[Report]) -> Report:
+        """All segments as one."""
+        first, *others = segments
+        for one in others:
+            first.minutes += one.minutes
+            first.tasks += one.tasks
+            first.faults += one.faults
+            first.operations += one.operations
+            first.samples += one.samples
+            for name, found in one.findings.items():
+                first.findings[name] += found
+            for name, seconds in one.recovery.items():
+                first.recovery[name] += seconds
+        return first
+
     def as_json(self) -> dict[str, Any]:
         """The last line."""
-        ordered = sorted(self.recovery)
         return {
             "tasks": self.tasks,
             "faults": self.faults.total(),
             "seed": self.seed,
             "minutes": self.minutes,
             **{name: len(self.findings[name]) for name in CLASSES},
-            "recovery_seconds": {
-                "p50": round(ordered[len(ordered) // 2], 2) if ordered else None,
-                "max": round(ordered[-1], 2) if ordered else None,
-                "count": len(ordered),
-            },
+            "recovery_seconds": summary(self.recovery["killed"]),
+            "restart_seconds": summary(self.recovery["restarted"]),
             "by_fault": dict(sorted(self.faults.items())),
             "operations": dict(sorted(self.operations.items())),
+            "samples": self.samples,
         }
+
+
+def summary(seconds: Sequence[float]) -> dict[str, float | int | None]:
+    """The middle one, the longest, and how many there are."""
+    ordered = sorted(seconds)
+    return {
+        "p50": round(ordered[len(ordered) // 2], 2) if ordered else None,
+        "max": round(ordered[-1], 2) if ordered else None,
+        "count": len(ordered),
+    }
 
 
 def say(text: str) -> None:
@@ -111,9 +153,9 @@ def storm(minutes: float, seed: int, folder: Path) -> Report:
         for how in ("python", "sql"):
             crew.producer(how)
         history = History(crew.histories / "storm.jsonl", "storm")
-        world = World(server, database.dsn, crew, history)
         password = database.dsn.split(":")[2].split("@")[0]
         watcher = Watcher(database.dsn, (password, CANARY))
+        world = World(server, database.dsn, crew, history, watcher)
         faults = trouble(world, chance, time.monotonic() + minutes * 60)
         say("heal")
         for how in ("python", "sql"):
@@ -121,53 +163,84 @@ def storm(minutes: float, seed: int, folder: Path) -> Report:
                 crew.stop(member, 15)
         reconnected = Database(server, database.name)
         stack.callback(reconnected.close)
-        drain(reconnected, world)
+        signalled = heard(crew)
+        drain(reconnected, world, signalled)
+        replace_the_dead(world)
         for member in crew.alive("worker"):
-            crew.stop(member, 4)
+            crew.stop(member, STOP_SECONDS)
         watcher.close()
         facts, recovery = gather(reconnected, world, watcher, (password, CANARY))
         return Report(
             seed, minutes, len(facts.tasks), faults, judge(facts), recovery,
-            Counter(operation.told for operation in facts.operations),
+            Counter(operation.told for operation in facts.operations), watcher.seen,
         )  # fmt: skip
 
 
 def trouble(world: World, chance: Chance, ends: float) -> Counter[str]:
-    """One to three faults at a time, and a pause; what has died by itself is replaced."""
+    """Each fault once, then by chance until the time is over, one to three at once; last a kill.
+
+    What has died by itself is replaced. A kill alone waits until nothing else is wrong.
+    """
     done: Counter[str] = Counter()
     began = time.monotonic()
-    number = 0
-    wait_for(time.monotonic() + 2)
-    while time.monotonic() < ends:
-        number += 1
+    wait_for(began + 2)
+    opening = groups(chance.shuffled(list(ACTIONS), "opening"), OPENING)
+    for number in itertools.count(1):
         turn = chance.of(number)
-        chosen = [
-            turn.weighed(ACTIONS, "action", n)
-            for n in range(turn.weighed({1: 6, 2: 3, 3: 1}, "together"))
-        ]
+        if number <= len(opening):
+            chosen = opening[number - 1]
+        elif missed := [action for action in ACTIONS if not done[action.__name__]][:OPENING]:
+            chosen = missed  # Another fault was in its way.
+        elif time.monotonic() < ends:
+            chosen = [
+                turn.weighed(ACTIONS, "action", n)
+                for n in range(turn.weighed({1: 6, 2: 3, 3: 1}, "together"))
+            ]
+        else:
+            chosen = [kill]
         names = [action.__name__ for action in chosen]
         say(f"{time.monotonic() - began:7.1f} s  {number:4}  {', '.join(names)}")
-        kills = len(world.kills)
-        together(world, turn, chosen)
-        done.update(names)
-        is_alone = chosen[0].__name__ == "kill" and len(chosen) == 1
-        pause = 6.0 if is_alone else turn.between(0.5, 3.5, "pause")
-        wait_for(time.monotonic() + pause)
-        for kill in world.kills[kills:]:
-            kill.calm = is_alone
+        if chosen == [kill]:
+            done["kill"] += kill(world, turn, calm=is_calm(world))
+            wait_for(time.monotonic() + 6)
+        else:
+            done.update(together(world, turn, chosen))
+            wait_for(time.monotonic() + turn.between(0.5, 3.5, "pause"))
         replace_the_dead(world)
-    return done
+        if chosen == [kill] and time.monotonic() >= ends:
+            return done
+    raise AssertionError("unreachable: time passes")
 
 
-def together(world: World, turn: Chance, chosen: Sequence[Action]) -> None:
-    """Do them at the same time, each in a thread; wait for all."""
+def groups(actions: Sequence[Action], size: int) -> list[list[Action]]:
+    """They, so many at a time."""
+    return [list(actions[at : at + size]) for at in range(0, len(actions), size)]
+
+
+def is_calm(world: World) -> bool:
+    """Wait until every worker beats, none is about to be poisoned, and little waits for a slot."""
+    with suppress(psycopg.Error, AssertionError), world.connection() as connection:
+
+        def calm() -> bool:
+            found = connection.execute(CALM).fetchone()
+            return found == (len(world.crew.alive("worker")), 0, True)
+
+        until(calm, timeout=CALM_SECONDS)
+        return True
+    return False
+
+
+def together(world: World, turn: Chance, chosen: Sequence[Action]) -> list[str]:
+    """Do them at the same time, each in a thread; wait for all; the names of those done."""
     failed: list[BaseException] = []
+    done: list[str] = []
 
     def do(action: Action, number: int) -> None:
         try:
             # Its own connection may be hit by another fault: then it is over.
             with suppress(psycopg.Error):
-                action(world, turn.of(number))
+                if action(world, turn.of(number)):
+                    done.append(action.__name__)
         except BaseException as error:  # noqa: BLE001  (a fault of the test itself: it is told below)
             failed.append(error)
 
@@ -180,6 +253,7 @@ def together(world: World, turn: Chance, chosen: Sequence[Action]) -> None:
         thread.join()
     if failed:
         raise failed[0]
+    return done
 
 
 def replace_the_dead(world: World) -> None:
@@ -187,7 +261,8 @@ def replace_the_dead(world: World) -> None:
     for member in world.crew.dead("worker"):
         # One that starts while the server is away says so and ends: whoever runs it starts another.
         is_early = AWAY in member.log.read_text(errors="replace")[-LAST_CHARACTERS:]
-        if member.process.wait(1) != POISONED and not is_early:
+        is_early = is_early and member.process.pid not in world.watcher.pids.values()
+        if member.process.wait(1) != EXIT_CODE and not is_early:
             world.crew.surprises.append(f"a worker has died by itself: {member.log}")
         world.crew.leave(member)
         world.crew.worker()
@@ -198,20 +273,30 @@ def replace_the_dead(world: World) -> None:
             world.crew.producer(how)
 
 
-def drain(database: Database, world: World) -> None:
-    """Signal whatever still waits for one, until everything has ended or the time is over."""
+def heard(crew: Crew) -> list[str]:
+    """The wait keys whose signal was acknowledged: nobody signals them again."""
+    return [
+        operation.key or "" for operation in read(crew.histories)
+        if operation.name == "proceed" and operation.told == "ok"
+    ]  # fmt: skip
+
+
+def drain(database: Database, world: World, signalled: list[str]) -> None:
+    """Signal what nobody has, until everything has ended and only the living are registered."""
     ends = time.monotonic() + DRAIN_SECONDS
     while time.monotonic() < ends:
         database.rows(
             "select perdure.proceed(task_id) from perdure.waiting"
-            " where reason = 'suspended' or wait_key is not null"
+            " where reason = 'suspended' and wait_key <> all (%s)",
+            (signalled,),
         )
         left = database.value(
             "select count(*) from perdure.tasks as t where not exists"
             " (select from perdure.outcomes as o where o.task_id = t.id)"
         )
-        say(f"drain: {left} left")
-        if not left:
+        workers = database.value("select count(*) from perdure.workers")
+        say(f"drain: {left} tasks left, {workers} workers")
+        if not left and workers == len(world.crew.alive("worker")):
             return
         replace_the_dead(world)
         wait_for(time.monotonic() + 0.5)
@@ -224,19 +309,26 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=None, help="default: a new one, which is told")
     parser.add_argument("--json", action="store_true", help="nothing but JSON on standard output")
     given = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # Whatever it has started is ended, too.
     seed = secrets.randbits(32) if given.seed is None else given.seed
-    os.environ.setdefault("PERDURE_PERSISTENCE__ALLOW_UNSAFE_DURABILITY", "true")
+    count = max(1, math.ceil(given.minutes / SEGMENT_MINUTES))
+    report = Report.of([segment(given.minutes / count, seed + n) for n in range(count)])
+    print(json.dumps(report.as_json()), flush=True)  # noqa: T201
+    return 0 if report.is_clean else 1
+
+
+def segment(minutes: float, seed: int) -> Report:
+    """Run one and tell what was found; the folder of one that found something is kept."""
     folder = Path(tempfile.mkdtemp(prefix="perdure-storm-"))
     say(f"seed {seed}, files in {folder}")
-    report = storm(given.minutes, seed, folder)
+    report = storm(minutes, seed, folder)
     for line in shown(report.findings):
         say(line)
-    print(json.dumps(report.as_json()), flush=True)  # noqa: T201
     if report.is_clean:
         shutil.rmtree(folder)
-        return 0
-    say(f"the files are kept in {folder}")
-    return 1
+    else:
+        say(f"the files are kept in {folder}")
+    return report
 
 
 if __name__ == "__main__":

@@ -37,6 +37,11 @@ class Chance:
         """One of the values."""
         return values[int(self.real(*names) * len(values))]
 
+    def shuffled(self, values: Sequence[T], *names: object) -> list[T]:
+        """All of the values, in an order of chance."""
+        order = sorted(range(len(values)), key=lambda n: self.real(*names, n))
+        return [values[n] for n in order]
+
     def weighed(self, weights: dict[T, int], *names: object) -> T:
         """One of the keys, each as often as its weight says."""
         left = self.real(*names) * sum(weights.values())

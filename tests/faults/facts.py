@@ -3,49 +3,53 @@
 from __future__ import annotations
 
 import json
+import math
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any, Final
 
 from tests.faults.actions import Kill, World
-from tests.faults.history import read
-from tests.faults.oracle import Attempt, Effect, Facts, Task
-from tests.faults.watch import Watcher
+from tests.faults.history import Operation, read
+from tests.faults.oracle import POISONED, Attempt, Effect, Facts, Hurt, Task
+from tests.faults.watch import Watcher, told_in
 from tests.invariants import ALWAYS, AT_THE_END
 from tests.kit.databases import Database
 from tests.kit.fleet import until
 
 CRASH_SECONDS: Final = 2.8
 """B1 with the times of these tests: max(D, 2 H) + H + 1.5 P + S."""
+RESTART_SECONDS: Final = 5.0
+"""B4: the server accepts connections - every worker claims again."""
 SLACK_SECONDS: Final = 0.5
+BUSY: Final = 40
+"""As many enqueues are work for every worker."""
 COPIED: Final = "CONTEXT:  COPY "
 ATTEMPTS: Final = "select task_id, attempt, kind, worker_id from perdure.attempts"
 TASKS: Final = """
     select t.id, t.name, t.metadata ->> 'op', coalesce((t.metadata ->> 'i')::int, 0), t.unique_key,
-        o.state, o.kind, o.attempt
+        o.state, o.kind, o.attempt, o.result ->> 'op', (o.result ->> 'i')::int
     from perdure.tasks as t left join perdure.outcomes as o on o.task_id = t.id
     """
 
 
 def gather(
     database: Database, world: World, watcher: Watcher, secrets: tuple[str, ...]
-) -> tuple[Facts, list[float]]:
-    """The facts, and the seconds from each death of a worker to the next start of what it held."""
+) -> tuple[Facts, dict[str, list[float]]]:
+    """The facts; and by fault the seconds until a task, or a worker, went on after it."""
     ledger = [json.loads(line) for line in world.crew.ledger.read_text().splitlines()]
-    poisonous = {record["pid"] for record in ledger if record["what"] == "poison"}
-    members = [member for member in world.crew.members if member.name == "worker"]
-    hurt = {
-        member.process.pid
-        for member in members
-        if member.killed_at is not None or member.frozen or member.cut_off
-    } | poisonous
-    tasks = [Task(*row) for row in database.rows(TASKS)]
-    recovery = list(recovered(world.kills, ledger))
+    operations = list(read(world.crew.histories))
+    names = {member.process.pid: member.name for member in world.crew.members}
+    poisoned = [
+        Hurt(record["member"], POISONED, record["at"], math.inf) for record in ledger
+        if record["what"] == "poison" and record["pid"] in names
+    ]  # fmt: skip
+    rows = database.rows(TASKS)
+    killed = list(recovered(world.kills, ledger))
+    restarted = list(back(world, operations, ledger))
     facts = Facts(
-        operations=list(read(world.crew.histories)),
+        operations=operations,
         ledger=ledger,
-        tasks={task.id: task for task in tasks},
+        tasks={row[0]: Task._make([*row[:8], (row[8], row[9])]) for row in rows},
         attempts=[Attempt(*row) for row in database.rows(ATTEMPTS)],
         effects=[
             Effect(*row)
@@ -55,19 +59,29 @@ def gather(
             Effect(*row)
             for row in database.rows("select task_id, attempt, page from pages order by id")
         ],
-        whole={worker for worker, pid in watcher.pids.items() if pid not in hurt},
-        frozen={member.process.pid for member in members if member.frozen},
-        poisoned={task.id for task in tasks if task.name == "poison"},
+        hurts=[*world.crew.hurts, *poisoned],
+        stops=world.crew.stops,
+        members={worker: names[pid] for worker, pid in watcher.pids.items()},
         samples=watcher.samples,
-        left=[*leftovers(database), *world.crew.surprises],
+        left=[*leftovers(database, world), *world.crew.surprises],
         late=[
-            f"a task of worker {kill.pid} went on after {seconds:.1f} s"
-            for kill, seconds in recovery
-            if kill.calm and seconds > CRASH_SECONDS + SLACK_SECONDS
+            *(
+                f"a task of worker {kill.member} went on after {seconds:.1f} s"
+                for kill, seconds in killed
+                if kill.calm and seconds > CRASH_SECONDS + SLACK_SECONDS
+            ),
+            *(
+                f"worker {name} claimed {seconds:.1f} s after a restart of the server"
+                for name, seconds in restarted
+                if seconds > RESTART_SECONDS + SLACK_SECONDS
+            ),
         ],
-        secrets=list(told(world, (*secrets, *watcher.leases))),
+        secrets=list(told(world, secrets, watcher.leases)),
     )
-    return facts, [seconds for _, seconds in recovery]
+    return facts, {
+        "killed": [seconds for _, seconds in killed],
+        "restarted": [seconds for _, seconds in restarted],
+    }
 
 
 def recovered(
@@ -77,20 +91,47 @@ def recovered(
     of_task: dict[int, list[Mapping[str, Any]]] = defaultdict(list)
     for record in ledger:
         of_task[record["task"]].append(record)
-    by_pid = {kill.pid: kill for kill in kills}
+    by_member = {kill.member: kill for kill in kills}
     for records in of_task.values():
         running: Mapping[str, Any] | None = None
         for record in records:
             if record["what"] == "start":
-                kill = by_pid.get(running["pid"]) if running else None
-                if kill is not None and record["pid"] != kill.pid:
+                kill = by_member.get(running["member"]) if running else None
+                if kill is not None and record["member"] != kill.member:
                     yield kill, record["at"] - kill.at
                 running = record
             elif record["what"] in ("end", "raised"):
                 running = None
 
 
-def leftovers(database: Database) -> Iterator[str]:
+def back(
+    world: World, operations: Sequence[Operation], ledger: Sequence[Mapping[str, Any]]
+) -> Iterator[tuple[str, float]]:
+    """For each worker that nothing else has happened to: the seconds from a restart to its start.
+
+    Where it starts nothing for longer than it may, and there is work: as long as that.
+    """
+    most = RESTART_SECONDS + 2 * SLACK_SECONDS
+    for at in world.restarts:
+        ends = at + most
+        asked = sum(at <= one.at <= ends and one.told == "ok" for one in operations)
+        if asked < BUSY or any(at < other <= ends for other in world.restarts):
+            continue
+        starts: dict[str, float] = {}
+        for record in ledger:
+            if record["what"] == "start" and at < record["at"] <= ends:
+                starts.setdefault(record["member"], record["at"] - at)
+        for member in world.crew.members:
+            is_hurt = any(
+                one.member == member.name and one.since <= ends and at <= one.until
+                for one in world.crew.hurts
+            )
+            is_there = member.started_at < at and member.ended_at > ends
+            if member.kind == "worker" and is_there and not is_hurt:
+                yield member.name, starts.get(member.name, most)
+
+
+def leftovers(database: Database, world: World) -> Iterator[str]:
     """What should not be there when all has ended and all workers are gone."""
     sessions = (
         "select application_name, state from pg_stat_activity where datname = current_database()"
@@ -102,28 +143,18 @@ def leftovers(database: Database) -> Iterator[str]:
         yield f"sessions: {database.rows(sessions)}"
     for name, rows in database.violations((*ALWAYS, *AT_THE_END)).items():
         yield f"{name}: {rows}"
-    for pid, line in processes():
+    for row in database.rows("select id, pid, heartbeat_at from perdure.workers"):
+        yield f"a worker that is gone is registered: {row}"
+    for pid, line in world.crew.processes():
         yield f"process {pid} is still there: {line}"
 
 
-def processes() -> Iterator[tuple[int, str]]:
-    """Workers and their children that nobody has ended."""
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            line = path.read_bytes().replace(b"\0", b" ").decode(errors="replace")
-        except OSError:
-            continue
-        if "tests.faults.service" in line:
-            yield int(path.parent.name), line
-
-
-def told(world: World, secrets: Sequence[str]) -> Iterator[str]:
+def told(world: World, secrets: Sequence[str], leases: set[str]) -> Iterator[str]:
     """The secrets that stand in a log of a worker, a producer or the server."""
     logs = [member.log for member in world.crew.members]
     texts = [(log.name, log.read_text(errors="replace")) for log in logs]
     # PostgreSQL itself prints the line of a COPY that was broken off.
     server = "\n".join(line for line in world.server.log.splitlines() if COPIED not in line)
     for where, text in [*texts, ("the server's log", server)]:
-        for secret in secrets:
-            if secret in text:
-                yield f"{secret} in {where}"
+        for secret in told_in(text, secrets, leases):
+            yield f"{secret} in {where}"

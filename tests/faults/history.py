@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import time
@@ -19,12 +20,11 @@ class History:
     def __init__(self, path: Path, client: str) -> None:
         self.client = client
         self._file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
-        self._next = 0
+        self._numbers = itertools.count(1)  # Its next is one step: faults invoke from threads.
 
     def invoke(self, name: str, **arguments: Any) -> str:
         """An operation is about to be asked for; its id."""
-        self._next += 1
-        operation = f"{self.client}:{self._next}"
+        operation = f"{self.client}:{next(self._numbers)}"
         self._write({"id": operation, "what": "invoke", "name": name, **arguments})
         return operation
 
@@ -45,6 +45,9 @@ class Operation:
     Attributes:
         told: `unknown` also for one whose client died before the answer.
         tasks: how many tasks it was to make.
+        key: the unique key of its task, or the wait key that it signals.
+        answer: what a signal was told.
+        answers: the tasks that it was told of, each with `created`, `kept` or `replaced`.
     """
 
     id: str
@@ -53,7 +56,9 @@ class Operation:
     at: float
     tasks: int = 0
     key: str | None = None
+    policy: str | None = None
     told: Told = "unknown"
+    answer: str | None = None
     answers: list[tuple[int, str]] = field(default_factory=list)
 
 
@@ -66,10 +71,11 @@ def read(folder: Path) -> Iterator[Operation]:
             if record["what"] == "invoke":
                 operations[record["id"]] = Operation(
                     record["id"], record["name"], record.get("kind", ""), record["at"],
-                    record.get("tasks", 0), record.get("key"),
+                    record.get("tasks", 0), record.get("key"), record.get("policy"),
                 )  # fmt: skip
             else:
                 operation = operations[record["id"]]
                 operation.told = record["what"]
+                operation.answer = record.get("answer")
                 operation.answers = [(id_, answer) for id_, answer in record.get("answers", ())]
         yield from operations.values()

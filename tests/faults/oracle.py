@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any, Final, NamedTuple
 
 from tests.faults.history import Operation
@@ -16,10 +17,20 @@ CLASSES: Final = (
 )  # fmt: skip
 """In the order of the report; each is a number of findings, and every finding is a failure."""
 SHOWN: Final = 5
+DEADLY_SECONDS: Final = 2 / 3
+"""A third of a lease: what is away for less is not taken for dead."""
+AFTERMATH_SECONDS: Final = 3.0
+"""How long after a fault a process may do what it had begun, until it has noticed."""
+SERVER: Final = "server"
+POISONED: Final = "poisoned"
+DEATHS: Final = 3
+"""Processes that one poison task may kill: two workers and a child."""
+HEARD: Final = frozenset({"proceeded", "kept"})
+"""What a signal is told that will be obeyed."""
 
 
 class Task(NamedTuple):
-    """A row of `tasks`, with its end if there is one."""
+    """A row of `tasks`, with its end if there is one; `result`: the operation and number in it."""
 
     id: int
     name: str
@@ -29,6 +40,7 @@ class Task(NamedTuple):
     state: str | None
     kind: str | None
     attempt: int | None
+    result: tuple[str | None, int | None]
 
 
 class Attempt(NamedTuple):
@@ -48,17 +60,41 @@ class Effect(NamedTuple):
     page: int | None = None
 
 
+class Hurt(NamedTuple):
+    """What a fault did to a member of the fleet, from when to when, monotonic.
+
+    `SERVER` is hurt while it is away, and a worker as a poison task kills it.
+    """
+
+    member: str
+    how: str
+    since: float
+    until: float
+
+
+@dataclass
+class Run:
+    """A run as its handler noted it: where, from when to when, and how it ended if it did."""
+
+    task_id: int
+    attempt: int
+    member: str
+    since: float
+    until: float | None = None
+    ended: str | None = None
+
+
 @dataclass
 class Facts:
     """Everything the oracle judges by.
 
     Attributes:
         ledger: what handlers noted, in the order of writing.
-        whole: workers (ids) that no fault has killed, frozen or cut off.
-        frozen: processes (pids) that were stopped and went on later.
+        hurts: what faults did to members of the fleet.
+        stops: when members were told to stop, and when they had.
+        members: those behind the ids of workers.
         samples: what the watcher found wrong while the faults went on, by class.
         left: what is left after the drain, in words.
-        poisoned: tasks that kill whoever runs them.
     """
 
     operations: Sequence[Operation]
@@ -67,13 +103,48 @@ class Facts:
     attempts: Sequence[Attempt]
     effects: Sequence[Effect]
     pages: Sequence[Effect]
-    whole: set[int]
-    frozen: set[int] = field(default_factory=set)
-    poisoned: set[int] = field(default_factory=set)
+    hurts: Sequence[Hurt] = ()
+    stops: Sequence[Hurt] = ()
+    members: Mapping[int, str] = field(default_factory=dict)
     samples: Mapping[str, Sequence[str]] = field(default_factory=dict)
     left: Sequence[str] = ()
     late: Sequence[str] = ()
     secrets: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        self.runs = runs_of(self.ledger)
+
+    def hurt(self, member: str, since: float, until: float, seconds: float = 0) -> bool:
+        """Whether something was done to the member in this time, for at least so long."""
+        return any(
+            one.member == member and one.since <= until and since <= one.until + AFTERMATH_SECONDS
+            and one.until - one.since >= seconds
+            for one in self.hurts
+        )  # fmt: skip
+
+    def stopped_in_trouble(self, member: str) -> bool:
+        """Whether it was told to stop when it could not tell the server what it had in hand."""
+        return any(
+            stop.member == member and one.member in (member, SERVER)
+            and one.since <= stop.until and stop.since <= one.until + AFTERMATH_SECONDS
+            for stop in self.stops for one in self.hurts
+        )  # fmt: skip
+
+
+def runs_of(ledger: Iterable[Mapping[str, Any]]) -> dict[int, list[Run]]:
+    """The runs of each task, in the order of their beginnings."""
+    found: dict[int, list[Run]] = defaultdict(list)
+    for record in ledger:
+        task, attempt, at = record["task"], record["attempt"], record["at"]
+        match record["what"]:
+            case "start":
+                found[task].append(Run(task, attempt, record["member"], at))
+            case "end" | "raised" | "poison":
+                for run in reversed(found[task]):
+                    if (run.attempt, run.member) == (attempt, record["member"]):
+                        run.until, run.ended = at, record["what"]
+                        break
+    return found
 
 
 def judge(facts: Facts) -> dict[str, list[str]]:
@@ -81,10 +152,13 @@ def judge(facts: Facts) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {name: [] for name in CLASSES}
     _enqueues(facts, found)
     _ends(facts, found)
+    _signals(facts, found)
     _effects(facts, found)
     _stale(facts, found)
     _checkpoints(facts, found)
     _counters(facts, found)
+    _poison(facts, found)
+    _keys(facts, found)
     for name, samples in facts.samples.items():
         found[name] += samples
     found["leaked"] += facts.left
@@ -113,6 +187,10 @@ def _enqueues(facts: Facts, found: dict[str, list[str]]) -> None:
             f"{operation.id} made its task {number} {times} times"
             for number, times in numbers.items() if times > 1
         ]  # fmt: skip
+        found["unexpected"] += [
+            f"{operation.id} asked for {operation.tasks} tasks and made number {number}"
+            for number in numbers if number >= operation.tasks
+        ]  # fmt: skip
         found["lost"] += [
             f"{operation.id} was told of task {id_}, which is not there"
             for id_, _ in operation.answers if id_ not in facts.tasks
@@ -126,30 +204,53 @@ def _enqueues(facts: Facts, found: dict[str, list[str]]) -> None:
 def _whole(operation: Operation, made: int, found: dict[str, list[str]]) -> None:
     """An operation makes all its tasks or none, and which of the two its client was told."""
     asked = operation.tasks
-    if operation.key is not None:
+    if operation.policy is not None:
         asked = sum(answer != "kept" for _, answer in operation.answers)
     told = f"{operation.id} ({operation.told}) made {made} of {asked} tasks"
     if (operation.told == "ok" and made < asked) or (
         operation.told == "unknown" and operation.tasks and made not in {0, operation.tasks}
     ):
         found["lost"].append(told)
-    if operation.told == "fail" and made:
+    if (operation.told == "fail" and made) or (operation.told == "ok" and made > asked):
         found["unexpected"].append(told)
 
 
 def _ends(facts: Facts, found: dict[str, list[str]]) -> None:
-    """P4, P9: everything ends, and as what it is."""
+    """P4, P9: everything ends, as what it is, by a run of its own."""
+    began = {operation.id: operation.at for operation in facts.operations}
+    replaced: dict[str | None, float] = {}
+    for operation in facts.operations:
+        if operation.policy == "replace" and operation.told != "fail":
+            replaced[operation.key] = max(operation.at, replaced.get(operation.key, 0))
     for task in facts.tasks.values():
-        expected: tuple[str, ...] = ("completed",)
-        if task.name == "poison":
-            expected = ("failed",)
-        elif task.unique_key is not None:
-            expected = ("completed", "cancelled")  # It may have been replaced.
+        who = f"task {task.id} ({task.name})"
+        wanted = "failed" if task.name == "poison" else "completed"
+        is_replaced = replaced.get(task.unique_key, 0) > began.get(task.operation, 0)
         if task.state is None:
-            found["stuck"].append(f"task {task.id} ({task.name}) has not ended")
-        elif task.state not in expected:
-            how = f"{task.state}, {task.kind}"
-            found["unexpected"].append(f"task {task.id} ({task.name}) has ended {how}")
+            found["stuck"].append(f"{who} has not ended")
+        elif task.state != wanted and not (
+            task.state == "cancelled" and task.unique_key is not None and is_replaced
+        ):
+            found["unexpected"].append(f"{who} has ended {task.state}, {task.kind}")
+        elif task.state == "completed":
+            # The end of an `effect` is in the database before its handler can note it.
+            runs = [
+                run for run in facts.runs.get(task.id, ())
+                if run.attempt == task.attempt and (run.ended == "end" or task.name == "effect")
+            ]  # fmt: skip
+            if not runs:
+                found["unexpected"].append(f"{who} has ended without its run {task.attempt}")
+            if task.result != (task.operation, task.number):
+                found["unexpected"].append(f"{who} has the result of {task.result}")
+
+
+def _signals(facts: Facts, found: dict[str, list[str]]) -> None:
+    """P4: a signal that was heard is obeyed; that shows as stuck, as nobody signals again."""
+    found["unexpected"] += [
+        f"{operation.id} signalled {operation.key} and was told {operation.answer}"
+        for operation in facts.operations
+        if operation.name == "proceed" and operation.told == "ok" and operation.answer not in HEARD
+    ]
 
 
 def _effects(facts: Facts, found: dict[str, list[str]]) -> None:
@@ -198,20 +299,20 @@ def _stale(facts: Facts, found: dict[str, list[str]]) -> None:
 def _checkpoints(facts: Facts, found: dict[str, list[str]]) -> None:
     """P7: a run begins no earlier than the last acknowledged checkpoint; a done step is not redone.
 
-    Only what was noted before a start counts against it. A process that was frozen may note the
-    beginnings of a run long after another has taken the task over: those count for nothing.
+    Only what was noted before a start counts against it. A process that a fault has just let go may
+    note the beginnings of a run long after another has taken the task over: they count for nothing.
     """
     saved: dict[int, tuple[int, int]] = {}
     done: dict[tuple[int, int], int] = {}
     for record in facts.ledger:
-        task_id, attempt = record["task"], record.get("attempt", 0)
-        is_late = record["pid"] in facts.frozen
+        task_id, attempt, at = record["task"], record["attempt"], record["at"]
         match record["what"]:
             case "saved":
                 saved[task_id] = max((record["page"], attempt), saved.get(task_id, (0, 0)))
             case "start" if task_id in saved and "page" in record:
                 page, by = saved[task_id]
-                if record["page"] < page and not (is_late and attempt <= by):
+                is_late = attempt <= by and facts.hurt(record["member"], at, at)
+                if record["page"] < page and not is_late:
                     found["replayed"].append(
                         f"task {task_id}: run {attempt} began at page {record['page']}, "
                         f"{page} was saved by run {by}"
@@ -219,25 +320,76 @@ def _checkpoints(facts: Facts, found: dict[str, list[str]]) -> None:
             case "stepped":
                 done.setdefault((task_id, record["step"]), attempt)
             case "body" if (task_id, record["step"]) in done:
-                if not (is_late and attempt <= done[task_id, record["step"]]):
+                by = done[task_id, record["step"]]
+                if not (attempt <= by and facts.hurt(record["member"], at, at)):
                     found["replayed"].append(f"task {task_id}: step {record['step']} ran again")
 
 
 def _counters(facts: Facts, found: dict[str, list[str]]) -> None:
     """P8, P9: failures are what handlers raised, crashes are of workers that were hurt."""
-    raised = Counter(r["task"] for r in facts.ledger if r["what"] == "raised")
-    failures: Counter[int] = Counter()
+    raised = {
+        (run.task_id, run.attempt)
+        for runs in facts.runs.values() for run in runs if run.ended == "raised"
+    }  # fmt: skip
     for attempt in facts.attempts:
-        if attempt.kind == "failure":
-            failures[attempt.task_id] += 1
-        is_own = attempt.task_id in facts.poisoned
-        if attempt.kind == "crash" and not is_own and attempt.worker_id in facts.whole:
+        key = (attempt.task_id, attempt.attempt)
+        if attempt.kind == "failure" and key not in raised:
+            found["burnt"].append(f"task {key[0]}: nothing was raised in run {key[1]}, a failure")
+        elif attempt.kind == "crash" and not _has_crashed(facts, attempt):
             found["burnt"].append(
-                f"task {attempt.task_id}: run {attempt.attempt} is called a crash of worker "
-                f"{attempt.worker_id}, which nothing has hurt"
+                f"task {key[0]}: run {key[1]} is called a crash of worker {attempt.worker_id}, "
+                "which nothing has hurt"
             )
-    for task_id, count in failures.items():
-        if count > raised[task_id]:
-            found["burnt"].append(
-                f"task {task_id} has {count} failures, its handler raised {raised[task_id]} times"
+
+
+def _has_crashed(facts: Facts, attempt: Attempt) -> bool:
+    """Whether the run's worker was hurt while it ran, or until the task began to run elsewhere."""
+    runs = facts.runs.get(attempt.task_id, [])
+    if any(run.ended == "poison" for run in runs):
+        return True
+    begun = [run for run in runs if run.attempt == attempt.attempt]
+    after = [run.since for run in runs if run.attempt > attempt.attempt]
+    until = min(after, default=float("inf"))
+    # One whose handler had not noted anything yet is known by its worker alone.
+    at = [(run.member, run.since) for run in begun] or [
+        (facts.members.get(attempt.worker_id or 0, ""), 0)
+    ]
+    return any(
+        facts.hurt(member, since, until, DEADLY_SECONDS) or facts.stopped_in_trouble(member)
+        for member, since in at
+    )
+
+
+def _poison(facts: Facts, found: dict[str, list[str]]) -> None:
+    """P9: what kills its process is quarantined after as many deaths as are promised."""
+    for task in facts.tasks.values():
+        deaths = [run for run in facts.runs.get(task.id, ()) if run.ended == "poison"]
+        # A worker that is hurt beside it, or without a server, cannot say that its child has died.
+        told = [
+            run for run in deaths
+            if not any(
+                one.member in (run.member, SERVER) and one.how != POISONED
+                and one.since - 2 * AFTERMATH_SECONDS <= run.since <= one.until + AFTERMATH_SECONDS
+                for one in facts.hurts
             )
+        ]  # fmt: skip
+        if len(told) > DEATHS:
+            found["unexpected"].append(f"task {task.id} has killed {len(told)} processes")
+        if task.state == "failed" and (task.name, task.kind) != ("poison", "crash"):
+            found["unexpected"].append(f"task {task.id} ({task.name}) has failed as {task.kind}")
+
+
+def _keys(facts: Facts, found: dict[str, list[str]]) -> None:
+    """P10: of the tasks of one key, no two run at once, but for what a hurt process still does."""
+    of_key: dict[str, list[Run]] = defaultdict(list)
+    for task in facts.tasks.values():
+        if task.unique_key is not None:
+            of_key[task.unique_key] += facts.runs.get(task.id, ())
+    for key, runs in of_key.items():
+        ended = sorted((run for run in runs if run.until is not None), key=lambda run: run.since)
+        for one, other in pairwise(ended):
+            is_over = one.until is None or one.until <= other.since
+            if one.task_id == other.task_id or is_over:
+                continue
+            if not any(facts.hurt(run.member, other.since, other.since) for run in (one, other)):
+                found["breached"].append(f"tasks {one.task_id} and {other.task_id} ran for {key}")

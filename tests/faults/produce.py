@@ -24,6 +24,7 @@ from tests.faults.history import History
 from tests.faults.service import Order, wait_key
 
 from perdure.client.client import TaskClient
+from perdure.declare.definition import UniquePolicy
 from perdure.declare.kind import NewTask, TaskKind
 from perdure.errors import PerdureError, UnknownOutcome
 
@@ -44,7 +45,8 @@ PROCEED_AFTER: Final = 25
 LOST: Final = (psycopg.OperationalError, psycopg.InterfaceError)
 INSERT: Final = b"insert into perdure.tasks (name, metadata) values (%s, %s) returning id"
 
-Answers: TypeAlias = list[tuple[int, str]]
+Answers: TypeAlias = list[tuple[int, str]] | str
+"""The tasks that the client was told of, or the answer to a signal."""
 
 
 class AbortedError(Exception):
@@ -60,6 +62,7 @@ class Asked:
     kind: str
     count: int
     key: str | None
+    policy: UniquePolicy
     chance: Chance
 
     def order(self, number: int = 0) -> Order:
@@ -95,7 +98,7 @@ class Producer:
             await self._carry_out(do, self._asked(chance.weighed(dict(names), "name"), chance))
             for key in self._due(number):
                 id_ = self._history.invoke("proceed", key=key)
-                await self._carry_out(do, Asked(id_, "proceed", "", 0, key, chance))
+                await self._carry_out(do, Asked(id_, "proceed", "", 0, key, "keep", chance))
             self._expect(number)
             try:
                 await asyncio.wait_for(ended.wait(), pause)
@@ -110,8 +113,11 @@ class Producer:
                 kind, key = "keyed", f"key-{chance.whole(1, KEYS, 'key')}"
             case "many" | "copy" | "own":
                 count = chance.whole(2, 3 if name == "own" else 30, "count")
-        id_ = self._history.invoke(name, kind=kind, tasks=count, key=key)
-        self._last = Asked(id_, name, kind, count, key, chance)
+        policy: UniquePolicy = chance.one(("keep", "replace"), "policy")
+        id_ = self._history.invoke(
+            name, kind=kind, tasks=count, key=key, policy=policy if key else None
+        )
+        self._last = Asked(id_, name, kind, count, key, policy, chance)
         return self._last
 
     async def _carry_out(self, do: Callable[[Asked], Awaitable[Answers]], asked: Asked) -> None:
@@ -122,7 +128,8 @@ class Producer:
         except (PerdureError, psycopg.Error, AbortedError) as error:
             self._history.answer(asked.id, "fail", error=f"{type(error).__name__}: {error}")
         else:
-            self._history.answer(asked.id, "ok", answers=answers)
+            told = {"answer": answers} if isinstance(answers, str) else {"answers": answers}
+            self._history.answer(asked.id, "ok", **told)
 
     def _expect(self, number: int) -> None:
         """Remember to signal what is going to suspend, whatever was told of its enqueue."""
@@ -147,10 +154,9 @@ async def by_python(producer: Producer, ended: asyncio.Event) -> None:
             case "enqueue":
                 handles = [await client.enqueue(kind, asked.order())]
             case "keyed":
-                policy: Any = asked.chance.one(("keep", "replace"), "policy")
                 handles = [
                     await client.enqueue(
-                        kind, asked.order(), unique_key=asked.key, unique_policy=policy
+                        kind, asked.order(), unique_key=asked.key, unique_policy=asked.policy
                     )
                 ]
             case "many":
@@ -166,8 +172,7 @@ async def by_python(producer: Producer, ended: asyncio.Event) -> None:
                     asked.may_abort()
                 return []
             case _:
-                await client.proceed_waiting(asked.key or "", keep_for=3_600)
-                return []
+                return await client.proceed_waiting(asked.key or "", keep_for=3_600)
         return [(handle.id, handle.answer.value) for handle in handles]
 
     async with TaskClient(dsn) as client:
@@ -205,7 +210,9 @@ class BySql:
                     call = b"select task_id, answer from perdure.enqueue(%s, %s)"
                     return await (await own.execute(call, values)).fetchall()
                 case "proceed":
-                    await own.execute("select perdure.proceed_waiting(%s)", (asked.key,))
+                    call = b"select perdure.proceed_waiting(%s)"
+                    ((answer,),) = await (await own.execute(call, (asked.key,))).fetchall()
+                    return str(answer)
                 case _:
                     await self._several(own, asked)
         return []

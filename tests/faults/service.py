@@ -18,6 +18,8 @@ from perdure.service import TaskService
 from perdure.tasks.outcomes import Suspended
 from perdure.tasks.policies import Delays, RetryPolicy
 
+MEMBER: Final = "PERDURE_TEST_MEMBER"
+"""Names the process of the fleet: a worker and its children have one name."""
 POISONED: Final = 9
 """The exit code of a process that a task has killed."""
 PAGES: Final = 5
@@ -44,9 +46,10 @@ class Saved(BaseModel):
 
 
 class Done(BaseModel):
-    """A result."""
+    """A result: of whose task it is."""
 
     op: str
+    i: int
 
 
 Plain = TaskContext[Order, None]
@@ -55,39 +58,49 @@ Paged = TaskContext[Order, Saved]
 builder = TaskService.builder()
 
 
+def tell(what: str, task_id: int, **details: Any) -> None:
+    """Note it, with the worker that this process belongs to."""
+    note(what, task_id, member=os.environ[MEMBER], **details)
+
+
+def done(context: TaskContext[Order, Any] | SyncTaskContext[Order, Any]) -> Done:
+    """The result of any of these tasks."""
+    return Done(op=context.metadata.op, i=context.metadata.i)
+
+
 @contextmanager
 def told(context: TaskContext[Any, Any] | SyncTaskContext[Any, Any]) -> Iterator[None]:
     """Note the start, an exception of the handler's own, and the end."""
     started: dict[str, Any] = {"attempt": context.attempt, "name": context.name}
     if isinstance(context.execution_metadata, Saved):
         started["page"] = context.execution_metadata.page
-    note("start", context.task_id, **started)
+    tell("start", context.task_id, **started)
     try:
         yield
     except Exception as error:
-        note("raised", context.task_id, attempt=context.attempt, type=type(error).__name__)
+        tell("raised", context.task_id, attempt=context.attempt, type=type(error).__name__)
         raise
-    note("end", context.task_id, attempt=context.attempt)
+    tell("end", context.task_id, attempt=context.attempt)
 
 
 def saved(context: TaskContext[Any, Saved] | SyncTaskContext[Any, Saved]) -> None:
     """Note that the checkpoint is acknowledged."""
     page = context.execution_metadata.page
-    note("saved", context.task_id, page=page, attempt=context.attempt)
+    tell("saved", context.task_id, page=page, attempt=context.attempt)
 
 
 @builder.task("short", retry=PATIENT)
 async def short(context: Plain) -> Done:
     """Nothing but its result."""
     with told(context):
-        return Done(op=context.metadata.op)
+        return done(context)
 
 
 @builder.task("effect", retry=PATIENT)
 async def effect(context: Plain) -> Done:
     """One row, and the end of the task, in one transaction."""
     with told(context):
-        result = Done(op=context.metadata.op)
+        result = done(context)
         async with context.transaction(result=result) as connection:
             await connection.execute(
                 "insert into effects (task_id, attempt, pid) values (%s, %s, %s)",
@@ -109,7 +122,7 @@ async def pages(context: Paged) -> Done:
                 context.execution_metadata.page += 1
             saved(context)
             await asyncio.sleep(0.02)
-        return Done(op=context.metadata.op)
+        return done(context)
 
 
 @builder.task("durable", retry=PATIENT)
@@ -121,7 +134,7 @@ async def durable(context: Paged) -> Done:
             context.execution_metadata.page += 1
             await context.checkpoint()
             saved(context)
-        return Done(op=context.metadata.op)
+        return done(context)
 
 
 @builder.task("steps", retry=PATIENT)
@@ -129,15 +142,15 @@ async def steps(context: Plain) -> Done:
     """Steps whose results are kept."""
 
     def body(number: int) -> int:
-        note("body", context.task_id, step=number, attempt=context.attempt)
+        tell("body", context.task_id, step=number, attempt=context.attempt)
         return number
 
     with told(context):
         for number in range(STEPS):
             await context.step(f"step {number}", body, number)
-            note("stepped", context.task_id, step=number, attempt=context.attempt)
+            tell("stepped", context.task_id, step=number, attempt=context.attempt)
             await asyncio.sleep(0.05)
-        return Done(op=context.metadata.op)
+        return done(context)
 
 
 @builder.task("thread", retry=PATIENT)
@@ -149,7 +162,7 @@ def thread(context: SyncTaskContext[Order, Saved]) -> Done:
             context.execution_metadata.page += 1
             context.checkpoint()
             saved(context)
-        return Done(op=context.metadata.op)
+        return done(context)
 
 
 @builder.task("isolated", retry=PATIENT, isolated=True)
@@ -157,7 +170,7 @@ def isolated(context: SyncTaskContext[Order, None]) -> Done:
     """In a child process of its own."""
     with told(context):
         time.sleep(0.05)
-        return Done(op=context.metadata.op)
+        return done(context)
 
 
 @builder.task("retrying", retry=PATIENT)
@@ -166,7 +179,7 @@ async def retrying(context: Plain) -> Done:
     with told(context):
         if context.failures < context.metadata.i % 3:
             raise RuntimeError("not yet")
-        return Done(op=context.metadata.op)
+        return done(context)
 
 
 @builder.task("suspending", retry=PATIENT)
@@ -176,7 +189,7 @@ async def suspending(context: Paged) -> Done | Suspended:
         if context.execution_metadata.page == 0:
             context.execution_metadata.page = 1
             return Suspended(wait_key=wait_key(context.metadata.op, context.metadata.i))
-        return Done(op=context.metadata.op)
+        return done(context)
 
 
 @builder.task("keyed", retry=PATIENT)
@@ -184,14 +197,14 @@ async def keyed(context: Plain) -> Done:
     """Holds a unique key for a while."""
     with told(context):
         await asyncio.sleep(0.1)
-        return Done(op=context.metadata.op)
+        return done(context)
 
 
 @builder.task("poison", retry=PATIENT)
 async def poison(context: Plain) -> Done:
     """Kills whichever process runs it."""
-    note("start", context.task_id, attempt=context.attempt, name="poison")
-    note("poison", context.task_id)
+    tell("start", context.task_id, attempt=context.attempt, name="poison")
+    tell("poison", context.task_id, attempt=context.attempt)
     os._exit(POISONED)
 
 

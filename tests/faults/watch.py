@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import threading
+import time
+from collections.abc import Iterable
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,6 +17,9 @@ EVERY_SECONDS: Final = 0.25
 SLOW_EVERY: Final = 8
 """Every so many samples those are asked that read everything."""
 SLOW: Final = frozenset({"misplaced", "breached"})
+FEW: Final = 0.2
+"""Fewer samples than this share of what the pause allows: the watcher has not watched."""
+UUID: Final = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 WRONG: Final = {
     "misplaced": "select task_id, places from perdure.misplaced_tasks limit 5",
     "duplicated": """
@@ -38,7 +45,7 @@ class Watcher:
     Attributes:
         samples: what it found wrong, by class.
         pids: the process of each worker that was ever registered.
-        leases: the ids of the leases that it saw: secrets, all of them.
+        leases: the ids of leases that it saw: secrets, all of them.
         seen: how many samples were taken.
     """
 
@@ -49,24 +56,41 @@ class Watcher:
         self.seen = 0
         self._dsn = dsn
         self._secrets = secrets
+        self._since = time.monotonic()
+        self._error: BaseException | None = None
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
     def close(self) -> None:
-        """Take no further sample."""
+        """Take no further sample.
+
+        Raises:
+            AssertionError: it has failed, or has seen too little to say that nothing is wrong.
+        """
         self._end.set()
         self._thread.join()
+        if self._error is not None:
+            raise AssertionError("the watcher has failed") from self._error
+        expected = FEW * (time.monotonic() - self._since) / EVERY_SECONDS
+        assert self.seen >= expected, f"{self.seen} samples, {expected:.0f} are too few"
 
     def _run(self) -> None:
+        try:
+            self._watch()
+        except BaseException as error:  # noqa: BLE001  (raised again where it is asked for)
+            self._error = error
+
+    def _watch(self) -> None:
         while not self._end.is_set():
             # The server is away now and then, and ends sessions: that is what is tested.
             with (
-                contextlib.suppress(psycopg.OperationalError),
+                contextlib.suppress(psycopg.OperationalError, psycopg.InterfaceError),
                 psycopg.connect(self._dsn, autocommit=True) as connection,
             ):
                 while not self._end.wait(EVERY_SECONDS):
                     self._sample(connection)
+            self._end.wait(EVERY_SECONDS)
 
     def _sample(self, connection: psycopg.Connection[Any]) -> None:
         for name, question in WRONG.items():
@@ -75,7 +99,7 @@ class Watcher:
             rows = connection.execute(question.encode()).fetchall()
             self.samples[name] += [f"seen meanwhile: {row}" for row in rows]
         self.pids.update(connection.execute("select id, pid from perdure.workers").fetchall())
-        rows = connection.execute("select id::text from perdure.leases limit 50").fetchall()
+        rows = connection.execute("select id::text from perdure.leases").fetchall()
         self.leases.update(row[0] for row in rows)
         texts = connection.execute("select coalesce(query, '') from pg_stat_activity").fetchall()
         self._search("a query of pg_stat_activity", "\n".join(text for (text,) in texts))
@@ -83,8 +107,13 @@ class Watcher:
         self.seen += 1
 
     def _search(self, where: str, text: str) -> None:
-        found = [secret for secret in self._secrets if secret in text]
+        found = told_in(text, self._secrets, self.leases)
         self.samples["secret"] += [f"{secret} in {where}" for secret in found]
+
+
+def told_in(text: str, secrets: Iterable[str], leases: AbstractSet[str]) -> list[str]:
+    """The secrets and the ids of leases that stand in a text."""
+    return [*(one for one in secrets if one in text), *(leases & set(UUID.findall(text)))]
 
 
 def command_lines() -> str:
