@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeAlias
 
@@ -268,8 +269,10 @@ class Machine(RuleBasedStateMachine):
 def test_any_sequence_of_calls_keeps_every_task_in_its_place(database: Database) -> None:
     database.execute("select perdure.register_types(%s::jsonb)", [TYPES])
     machine = type("OnDatabase", (Machine,), {"database": database})
+    many = os.environ.get("PERDURE_TEST_EXAMPLES")
     profile = settings(
-        max_examples=100, stateful_step_count=30, derandomize=True, deadline=None, database=None,
+        max_examples=int(many or 100), stateful_step_count=30, derandomize=not many,
+        deadline=None, database=None,
         suppress_health_check=list(HealthCheck),
     )  # fmt: skip
     run_state_machine_as_test(machine, settings=profile)
