@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import signal
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
@@ -63,7 +64,7 @@ def gather(
         stops=world.crew.stops,
         members={worker: names[pid] for worker, pid in watcher.pids.items()},
         samples=watcher.samples,
-        left=[*leftovers(database, world), *world.crew.surprises],
+        left=[*leftovers(database, world), *world.crew.surprises, *exits(world, watcher)],
         late=[
             *(
                 f"a task of worker {kill.member} went on after {seconds:.1f} s"
@@ -118,17 +119,29 @@ def back(
         if asked < BUSY or any(at < other <= ends for other in world.restarts):
             continue
         starts: dict[str, float] = {}
+        before: set[str] = set()
         for record in ledger:
-            if record["what"] == "start" and at < record["at"] <= ends:
+            if record["what"] == "start" and record["at"] <= at:
+                before.add(record["member"])
+            elif record["what"] == "start" and record["at"] <= ends:
                 starts.setdefault(record["member"], record["at"] - at)
         for member in world.crew.members:
             is_hurt = any(
                 one.member == member.name and one.since <= ends and at <= one.until
                 for one in world.crew.hurts
             )
-            is_there = member.started_at < at and member.ended_at > ends
-            if member.kind == "worker" and is_there and not is_hurt:
+            is_there = member.name in before and member.ended_at > ends
+            if is_there and not is_hurt:
                 yield member.name, starts.get(member.name, most)
+
+
+def exits(world: World, watcher: Watcher) -> Iterator[str]:
+    """A member that was told to stop ends with 0; at first it is but Python, and ends at once."""
+    known = {*watcher.pids.values()}
+    for member, code in world.crew.exits.items():
+        is_young = member.process.pid not in known or member.kind != "worker"
+        if code != 0 and not (code == -signal.SIGTERM and is_young):
+            yield f"{member.log} ended with {code}"
 
 
 def leftovers(database: Database, world: World) -> Iterator[str]:

@@ -181,6 +181,7 @@ def _enqueues(facts: Facts, found: dict[str, list[str]]) -> None:
     made: dict[str, Counter[int]] = defaultdict(Counter)
     for task in facts.tasks.values():
         made[task.operation][task.number] += 1
+    maker = {task.id: task.operation for task in facts.tasks.values()}
     for operation in facts.operations:
         numbers = made.pop(operation.id, Counter())
         found["duplicated"] += [
@@ -195,17 +196,20 @@ def _enqueues(facts: Facts, found: dict[str, list[str]]) -> None:
             f"{operation.id} was told of task {id_}, which is not there"
             for id_, _ in operation.answers if id_ not in facts.tasks
         ]  # fmt: skip
-        _whole(operation, len(numbers), found)
+        # A repeated enqueue whose first reply was lost is told of what it has made itself.
+        own = [
+            id_ for id_, answer in operation.answers
+            if answer != "kept" or maker.get(id_) == operation.id
+        ]  # fmt: skip
+        _whole(operation, len(numbers), len(own), found)
     found["unexpected"] += [
         f"nobody has asked for the {len(numbers)} tasks of {name}" for name, numbers in made.items()
     ]
 
 
-def _whole(operation: Operation, made: int, found: dict[str, list[str]]) -> None:
+def _whole(operation: Operation, made: int, told_of: int, found: dict[str, list[str]]) -> None:
     """An operation makes all its tasks or none, and which of the two its client was told."""
-    asked = operation.tasks
-    if operation.policy is not None:
-        asked = sum(answer != "kept" for _, answer in operation.answers)
+    asked = operation.tasks if operation.policy is None else told_of
     told = f"{operation.id} ({operation.told}) made {made} of {asked} tasks"
     if (operation.told == "ok" and made < asked) or (
         operation.told == "unknown" and operation.tasks and made not in {0, operation.tasks}

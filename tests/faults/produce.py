@@ -13,7 +13,7 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeAlias
@@ -26,7 +26,7 @@ from tests.faults.service import Order, wait_key
 from perdure.client.client import TaskClient
 from perdure.declare.definition import UniquePolicy
 from perdure.declare.kind import NewTask, TaskKind
-from perdure.errors import PerdureError, UnknownOutcome
+from perdure.errors import DatabaseUnavailable, PerdureError, UnknownOutcome
 
 FOLDER: Final = "PERDURE_TEST_HISTORY"
 RATE: Final = "PERDURE_TEST_RATE"
@@ -175,8 +175,13 @@ async def by_python(producer: Producer, ended: asyncio.Event) -> None:
                 return await client.proceed_waiting(asked.key or "", keep_for=3_600)
         return [(handle.id, handle.answer.value) for handle in handles]
 
-    async with TaskClient(dsn) as client:
-        await producer.run(do, BY_PYTHON, ended)
+    while not ended.is_set():
+        # The server may be away: then it is asked again, as a service that starts would.
+        with suppress(DatabaseUnavailable):
+            async with TaskClient(dsn) as client:
+                await producer.run(do, BY_PYTHON, ended)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(ended.wait(), 0.1)
 
 
 class BySql:

@@ -215,6 +215,11 @@ def test_what_a_thawed_process_notes_late_counts_for_nothing() -> None:
     assert len(judge(long_ago)["replayed"]) == 2
 
 
+def test_a_repeated_enqueue_may_be_told_that_its_own_task_is_kept() -> None:
+    own = asked(7, answers=[(7, "kept")])
+    assert not any(judge(own).values())
+
+
 def test_a_poison_may_kill_one_more_while_nobody_can_say_that_it_has() -> None:
     more = ledger(*deadly(4))
     away = replace(more, hurts=[*FACTS.hurts, Hurt(SERVER, "away", 38, 41)])
