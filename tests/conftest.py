@@ -14,7 +14,6 @@ from tests.kit.databases import SERVER_SETTINGS, Database, GivenServer, Server, 
 
 from perdure.embedded import EmbeddedServer
 
-CHAOS = Path(__file__).parent / "chaos"
 MEMORY = Path("/dev/shm")
 MEMORY_BYTES_LEAST = 4 * 2**30
 
@@ -84,14 +83,14 @@ def empty_database(server: Server) -> Iterator[Database]:
 def room(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[None]:
-    """Tests of tests/chaos measure times: each has the machine for itself, whatever runs beside.
+    """What is marked `alone` asserts times: it has the machine for itself, whatever runs beside.
 
     Two file locks: whoever waits for the machine holds the door, so that it is not passed by.
     """
     if "PYTEST_XDIST_WORKER" not in os.environ:
         yield
         return
-    alone = CHAOS in request.path.parents
+    alone = request.node.get_closest_marker("alone") is not None
     # The parent belongs to the whole run: each worker of xdist has a folder in it.
     folder = tmp_path_factory.getbasetemp().parent
     with (folder / "door").open("w") as door, (folder / "room").open("w") as machine:

@@ -39,6 +39,7 @@ def held(database: Database) -> int:
     )
 
 
+@pytest.mark.alone
 @pytest.mark.conformance("C33")
 def test_after_sigkill_the_crash_is_counted_until_the_next_checkpoint_and_for_nobody_else(
     fleet: Fleet,
@@ -81,6 +82,7 @@ def test_after_sigkill_the_crash_is_counted_until_the_next_checkpoint_and_for_no
         assert start["pid"] in (second.pid, third.pid)
 
 
+@pytest.mark.alone
 @pytest.mark.conformance("C33")
 async def test_a_supervisor_that_sees_its_child_die_does_not_let_the_task_wait_for_the_lease(
     fleet: Fleet, monkeypatch: pytest.MonkeyPatch

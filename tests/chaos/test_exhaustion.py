@@ -97,6 +97,7 @@ def beats(database: Database, workers: list[tuple[int]]) -> bool:
     return database.rows(f"{alive} order by id") == workers
 
 
+@pytest.mark.alone
 def test_a_worker_lives_through_a_server_without_a_free_connection(
     fleet: Fleet, database: Database, login: str
 ) -> None:

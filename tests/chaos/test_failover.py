@@ -17,6 +17,8 @@ from tests.kit.databases import Database
 from tests.kit.fleet import Fleet, Process, until
 from tests.kit.relay import begun, ended, enqueue
 
+pytestmark = pytest.mark.alone
+
 CLAIMS_AGAIN = 10.0
 """B5: from the first write that the new primary takes to a claim of every worker, in seconds."""
 PAUSE = 0.004

@@ -21,6 +21,7 @@ def fleet(database: Database, tmp_path: Path) -> Iterator[Fleet]:
         yield fleet
 
 
+@pytest.mark.alone
 @pytest.mark.conformance("C29")
 def test_after_sigterm_no_body_of_a_step_runs_twice(fleet: Fleet) -> None:
     database = fleet.database

@@ -77,6 +77,7 @@ def test_two_workers_start_each_of_ten_thousand_tasks_exactly_once(fleet: Fleet)
     assert database.value("select count(*) from perdure.progress") == 0
 
 
+@pytest.mark.alone
 @pytest.mark.conformance("C29")
 @pytest.mark.parametrize("name", ["gate", "thread"])
 def test_after_sigterm_another_worker_goes_on_from_the_checkpoint(fleet: Fleet, name: str) -> None:
@@ -133,6 +134,7 @@ def test_a_frozen_worker_whose_lease_was_taken_writes_nothing(fleet: Fleet) -> N
     assert (first.wait(), second.wait()) == (0, 0)
 
 
+@pytest.mark.alone
 @pytest.mark.conformance("C32")
 def test_a_handler_that_ignores_cancellation_does_not_hold_the_exit(fleet: Fleet) -> None:
     database = fleet.database

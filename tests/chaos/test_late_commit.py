@@ -12,6 +12,8 @@ from tests.kit.databases import Database
 from tests.kit.fleet import Fleet, until
 from tests.kit.relay import counters, ended, enqueue
 
+pytestmark = pytest.mark.alone
+
 SWEEP = 0.5
 PICKUP = 1.5 * 0.1 + SWEEP
 """B6 for a queue that is never empty, in seconds."""

@@ -14,6 +14,8 @@ from tests.kit.fleet import Fleet, Process, until
 from tests.kit.proxy import Proxy, Way, proxied
 from tests.kit.relay import begun, ended, enqueue, registered
 
+pytestmark = pytest.mark.alone
+
 LEASE = 2.0
 CRASH = LEASE + 0.4 + 1.5 * 0.1 + 0.25
 """B1: from the last beat of a dead worker to the start of its task elsewhere, in seconds."""

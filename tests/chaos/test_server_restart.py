@@ -17,6 +17,8 @@ from tests.kit.relay import begun, ended, enqueue
 from perdure.embedded import EmbeddedServer
 from perdure.store.migrate import migrate
 
+pytestmark = pytest.mark.alone
+
 # What has been committed must be there after a crash of the server; the machine itself lives on.
 SETTINGS = {"fsync": "off", "synchronous_commit": "on"}
 CLAIMS_AGAIN = 5.0

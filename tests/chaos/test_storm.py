@@ -16,6 +16,7 @@ SECONDS = 240
 """With a drain that does not come to its end."""
 
 
+@pytest.mark.alone
 @pytest.mark.timeout(SECONDS + 20)
 def test_a_short_storm_leaves_every_class_of_the_oracle_empty() -> None:
     with subprocess.Popen(
