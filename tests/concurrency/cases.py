@@ -91,10 +91,14 @@ def cases(pair: tuple[Kind, Kind]) -> list[Case]:
 
 
 def uninterrupted(pair: tuple[Kind, Kind]) -> list[Case]:
-    """One after the other, in each setting or as many as are wanted."""
+    """One after the other, in each setting or as many as are wanted.
+
+    Not beside a worker that lives: a recovery has nothing to do there that could be interrupted.
+    """
+    recovers = "recover" in {kind.name for kind in pair}
     every = [
         case._replace(order=(a,) * LONG + (1 - a,) * LONG)
-        for case in settings_of(pair) for a in (0, 1)
+        for case in settings_of(pair) if not (recovers and case.setting.alive) for a in (0, 1)
     ]  # fmt: skip
     return _some(every, name_of(pair), _inside_orders(pair))
 

@@ -35,12 +35,17 @@ PREPARED = f"""
 
 
 class Gates:
-    """The database's own connection holds every gate that is shut, by an advisory lock each."""
+    """The database's own connection holds every gate that is shut, by an advisory lock each.
+
+    Attributes:
+        stops: how often a session has stood before one, in all orders.
+    """
 
     def __init__(self, database: Database, functions: Iterable[str]) -> None:
         self._database = database
         self._sides: dict[int, int] = {}
         self._opened = [0, 0]
+        self.stops = 0
         database.execute(PREPARED)
         self._pid = database.value("select pg_backend_pid()")
         for name in functions:
@@ -65,6 +70,7 @@ class Gates:
             return False
         side = self._sides[id(session)]
         self._opened[side] += 1
+        self.stops += 1
         self._database.value("select pg_advisory_unlock(%s, %s)", [side, self._opened[side]])
         return True
 

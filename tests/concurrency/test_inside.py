@@ -7,12 +7,12 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 from tests.concurrency.cases import INSIDE, inside, name_of, uninterrupted
-from tests.concurrency.gates import GATE, Gates, gated
+from tests.concurrency.gates import GATE, Gates, definition, gated
 from tests.concurrency.operations import Kind
 from tests.concurrency.oracle import Judge
 from tests.concurrency.sessions import Sessions
 from tests.concurrency.world import World
-from tests.kit.databases import Server, new_database
+from tests.kit.databases import Database, Server, new_database
 
 # Not what has a lock_timeout of its own, as `obey`: it would give up at a gate.
 FUNCTIONS = (
@@ -37,10 +37,18 @@ async def sessions(server: Server, template: str) -> AsyncIterator[Sessions]:
 async def test_two_operations_that_interrupt_each_other_inside_keep_what_must_hold(
     sessions: Sessions, pair: tuple[Kind, Kind]
 ) -> None:
+    assert sessions.gates is not None
+    stops = sessions.gates.stops
     for alone in uninterrupted(pair):
         ran = await sessions.run(pair, alone)
         for case in inside(pair, alone, ran):
             await sessions.run(pair, case)
+    # A finish is one statement where nobody waits for the task.
+    assert sessions.gates.stops > stops or {kind.name for kind in pair} == {"finish"}
+
+
+def test_every_function_that_is_to_be_stopped_inside_has_a_gate(database: Database) -> None:
+    assert [f for f in FUNCTIONS if GATE not in gated(definition(database, f))] == []
 
 
 def test_a_gate_stands_before_each_statement_but_the_first() -> None:
