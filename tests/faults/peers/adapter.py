@@ -9,14 +9,11 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import psycopg
 from psycopg_pool import AsyncConnectionPool
 from tests.kit.ledger import note
-
-ROOT = Path(__file__).parents[3]
 
 # What every system is told where it can be told: see the settings in the output.
 CONCURRENCY = 10

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import sys
+from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
@@ -32,6 +34,9 @@ SETTINGS = {
     "PERDURE_SCHEDULING__SWEEP_INTERVAL": "1s",
     "PERDURE_LOGGING__LEVEL": "warning",
 }
+PRODUCT, TREE = inspect.getfile(TaskService), Path(__file__).parents[3] / "service"
+# Worker processes check it, too: they import this module.
+assert Path(PRODUCT).is_relative_to(TREE), f"{PRODUCT} is not of this tree"
 POLICY = RetryPolicy(max_retries=RETRIES, backoff=Delays([RETRY_SECONDS]))
 
 

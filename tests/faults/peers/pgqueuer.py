@@ -48,8 +48,8 @@ SYSTEM = System(
         "shutdown_on_listener_failure": True,
         "restart_on_failure": True,
         "restart_delay": "1 s",
-        "executor": f"DatabaseRetryEntrypointExecutor, {RETRIES} attempts from {RETRY_SECONDS} s,"
-        " on_failure hold",
+        "executor": f"DatabaseRetryEntrypointExecutor, {RETRIES} attempts, {RETRY_SECONDS} s apart"
+        " (backoff_multiplier 1), on_failure hold",
         "effects": "the handler's own connection",
     },
     prepare=lambda dsn: asyncio.run(install(dsn)),
@@ -81,6 +81,7 @@ async def worker() -> AsyncIterator[PgQueuer]:
                 parameters=parameters,
                 max_attempts=RETRIES,
                 initial_delay=timedelta(seconds=RETRY_SECONDS),
+                backoff_multiplier=1.0,
             )
 
         said: Any = {"executor_factory": retried, "on_failure": "hold"}

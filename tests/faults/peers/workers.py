@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple, Self
 
-from tests.faults.peers.adapter import ROOT
+from tests.kit.fleet import PATH, ROOT
 
 COUNT = 2
 RESTARTS_MOST = 10
@@ -42,8 +42,7 @@ class Workers:
         self.exits: list[Exit] = []
         self.restarts = 0
         self._command = command
-        path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
-        self._environment = {**os.environ, **environment, "PYTHONPATH": path}
+        self._environment = {**os.environ, **environment, "PYTHONPATH": PATH}
         self._output = output
         self._running: list[subprocess.Popen[bytes]] = []
         self._end = threading.Event()
