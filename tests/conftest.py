@@ -10,9 +10,7 @@ from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
-from tests.kit.databases import SERVER_SETTINGS, Database, GivenServer, Server, new_database
-
-from perdure.embedded import EmbeddedServer
+from tests.kit.databases import Database, GivenServer, Server, new_database, own_server
 
 MEMORY = Path("/dev/shm")
 MEMORY_BYTES_LEAST = 4 * 2**30
@@ -33,18 +31,12 @@ os.environ.setdefault("PERDURE_PERSISTENCE__ALLOW_UNSAFE_DURABILITY", "true")
 
 @pytest.fixture(scope="session")
 def server() -> Iterator[Server]:
-    """The server of PERDURE_TEST_DSN, else one of our own; each worker of xdist has its own.
-
-    PERDURE_TEST_BINARIES names the folder of the programs to use, instead of those found first.
-    """
+    """The server of PERDURE_TEST_DSN, else one of our own; each worker of xdist has its own."""
     given = os.environ.get("PERDURE_TEST_DSN")
-    binaries = os.environ.get("PERDURE_TEST_BINARIES")
     if given:
         yield GivenServer(given)
         return
-    with EmbeddedServer(
-        settings=SERVER_SETTINGS, binaries=Path(binaries) if binaries else None
-    ) as embedded:
+    with own_server() as embedded:
         yield embedded
 
 

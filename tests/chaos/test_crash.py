@@ -12,17 +12,13 @@ from pathlib import Path
 
 import pytest
 from tests.kit.databases import Database
-from tests.kit.fleet import PATH, QUICK, Fleet, stopped, until
+from tests.kit.fleet import B1, PATH, QUICK, SLACK, Fleet, stopped, until
 from tests.kit.ledger import VARIABLE
 from tests.kit.relay import counters, ended, enqueue, opened_gate, registered, report
 
 from perdure.run.events import Bus
 from perdure.run.supervisor import Supervisor
 from perdure.service import TaskService
-
-LEASE, BEAT = 2.0, 0.4
-B1 = LEASE + BEAT + 1.5 * 0.1 + 0.25
-"""From the last beat of a dead worker to the start of its task elsewhere, in seconds."""
 
 
 @pytest.fixture
@@ -57,7 +53,7 @@ def test_after_sigkill_the_crash_is_counted_until_the_next_checkpoint_and_for_no
     killed = time.monotonic()
     until(lambda: len(fleet.ledger.records("start", task)) == 2)
     start = fleet.ledger.records("start", task)[1]
-    assert start["at"] - killed <= B1 + 0.5
+    assert start["at"] - killed <= B1 + SLACK
     # What was saved last, not what stood in memory.
     assert (start["page"], start["pid"]) == (3, second.pid)
     assert counters(database, task) == ("running", 2, 0, 0, 1)

@@ -15,9 +15,9 @@ import psycopg
 import pytest
 from psycopg.types.json import Jsonb
 from tests.faults.volume import NoVolumeError, filled, move, volume
-from tests.kit.databases import Database, new_database
-from tests.kit.fleet import Fleet, Process, until
-from tests.kit.relay import ended, enqueue
+from tests.kit.databases import Database, new_database, own_server
+from tests.kit.fleet import B4, Fleet, until
+from tests.kit.relay import all_work, ended, enqueue
 
 from perdure.embedded import EmbeddedServer
 from perdure.store.migrate import migrate
@@ -29,9 +29,6 @@ SETTINGS = {
     "fsync": "off", "synchronous_commit": "on", "max_connections": "60",
     "min_wal_size": "32MB",
 }  # fmt: skip
-CLAIMS_AGAIN = 5.0
-"""B4: from the first space, or the server's first answer, to a claim of every worker."""
-SLACK = 0.5
 LARGE = 500_000
 
 
@@ -46,7 +43,6 @@ class Full:
 
 @pytest.fixture
 def full(request: pytest.FixtureRequest) -> Iterator[Full]:
-    binaries = os.environ.get("PERDURE_TEST_BINARIES")
     with ExitStack() as stack:
         try:
             point = stack.enter_context(volume(160))
@@ -57,12 +53,7 @@ def full(request: pytest.FixtureRequest) -> Iterator[Full]:
         other = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="perdure-other-")))
         other.chmod(0o711)
         data, wal = (point, other) if request.param == "data" else (other, point)
-        server = stack.enter_context(
-            EmbeddedServer(
-                data_dir=data / "data", settings=SETTINGS,
-                binaries=Path(binaries) if binaries else None,
-            )
-        )  # fmt: skip
+        server = stack.enter_context(own_server(SETTINGS, data / "data"))
         server._end("fast")
         move(server, data / "data" / "pg_wal", wal / "pg_wal")
         server.start()
@@ -71,17 +62,6 @@ def full(request: pytest.FixtureRequest) -> Iterator[Full]:
         database.execute("create table effects (task_id bigint)")
         database.execute("create table pages (task_id bigint, page int)")
         yield Full(server, database, point)
-
-
-def work(fleet: Fleet, both: list[Process], since: float) -> None:
-    """Enqueue until both workers have begun a run since then, within the bound."""
-
-    def both_work() -> bool:
-        enqueue(fleet.database, "short", 20)
-        records = fleet.ledger.records("start")
-        return {one["pid"] for one in records if one["at"] > since} == {one.pid for one in both}
-
-    until(both_work, timeout=CLAIMS_AGAIN + SLACK)
 
 
 def keep_enqueueing(database: Database, ids: list[int]) -> None:
@@ -127,7 +107,7 @@ def test_a_volume_of_data_that_is_full_refuses_producers_and_loses_nothing(
             refused = 'insert into "perdure".outcomes'
             until(lambda: refused in full.server.log)
             assert all(worker.alive for worker in both)
-        work(fleet, both, time.monotonic())
+        all_work(fleet, both, time.monotonic(), B4)
         check_all(database, ids)
         assert all(worker.alive for worker in both)
 
@@ -149,9 +129,8 @@ def test_a_volume_of_wal_that_is_full_stops_the_server_and_loses_nothing(
         until(lambda: server.pid is None or answers(server))
         server.start()
         since = time.monotonic()
-        database.close()
-        database.__dict__.pop("connection", None)
-        work(fleet, both, since)
+        database.reconnect()
+        all_work(fleet, both, since, B4)
         check_all(database, ids)
         assert all(worker.alive for worker in both)
 

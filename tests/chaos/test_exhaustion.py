@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -11,8 +10,8 @@ from pathlib import Path
 import psycopg
 import pytest
 from psycopg import sql
-from tests.kit.databases import Database, new_database
-from tests.kit.fleet import Fleet, until
+from tests.kit.databases import Database, new_database, own_server
+from tests.kit.fleet import B4, SLACK, Fleet, until
 from tests.kit.logins import as_login, new_login
 from tests.kit.relay import ended, enqueue
 
@@ -22,17 +21,14 @@ from perdure.store.migrate import grant, migrate
 CONNECTIONS = 12
 COMERS = 30
 PAUSE = 0.01
-CLAIMS_AGAIN = 5.5
-"""B4 and half a second: from the first free connection to a claim."""
 TIMEOUTS = ["statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout"]
 TIMEOUTS += ["idle_session_timeout", "transaction_timeout"]
 
 
 @pytest.fixture(scope="module")
 def small() -> Iterator[EmbeddedServer]:
-    binaries = os.environ.get("PERDURE_TEST_BINARIES")
     settings = {"fsync": "off", "max_connections": str(CONNECTIONS), "max_wal_senders": "0"}
-    with EmbeddedServer(settings=settings, binaries=Path(binaries) if binaries else None) as server:
+    with own_server(settings) as server:
         yield server
 
 
@@ -126,7 +122,7 @@ def test_a_worker_lives_through_a_server_without_a_free_connection(
         until(lambda: comers.refused > refused + COMERS)
         second = enqueue(database, "short", 20) + enqueue(database, "effect", 20)
         assert worker.alive
-    until(lambda: any(fleet.ledger.records("start", task) for task in second), CLAIMS_AGAIN)
+    until(lambda: any(fleet.ledger.records("start", task) for task in second), B4 + SLACK)
     until(lambda: ended(database, len(first + second)))
     until(lambda: not database.rows("select from perdure.leases"))
     assert worker.alive

@@ -14,13 +14,11 @@ import pytest
 from tests.faults.cluster import Cluster, cluster, data
 from tests.invariants import AT_THE_END
 from tests.kit.databases import Database
-from tests.kit.fleet import Fleet, Process, until
-from tests.kit.relay import begun, ended, enqueue
+from tests.kit.fleet import B5, SLACK, Fleet, until
+from tests.kit.relay import all_work, begun, ended
 
 pytestmark = pytest.mark.alone
 
-CLAIMS_AGAIN = 10.0
-"""B5: from the first write that the new primary takes to a claim of every worker, in seconds."""
 PAUSE = 0.004
 
 
@@ -64,17 +62,6 @@ class Producer(threading.Thread):
         """End, if the server has not ended it."""
         self._ended.set()
         self.join()
-
-
-def work(fleet: Fleet, both: list[Process], since: float) -> None:
-    """Enqueue until both workers have begun a run since then, within the bound."""
-
-    def both_work() -> bool:
-        enqueue(fleet.database, "short", 20, era="late")
-        records = fleet.ledger.records("start")
-        return {one["pid"] for one in records if one["at"] > since} == {one.pid for one in both}
-
-    until(both_work, timeout=CLAIMS_AGAIN + 0.5)
 
 
 def end_all(database: Database) -> None:
@@ -130,7 +117,7 @@ def test_after_an_asynchronous_failover_only_the_unreplicated_end_is_lost(
         producer.stop()
         since = asynchronous.promote()
         there = {id_ for (id_,) in new.rows("select id from perdure.tasks")}
-        work(fleet, both, since)
+        all_work(fleet, both, since, B5)
         end_all(new)
     assert replicated <= there
     assert there <= producer.acknowledged
@@ -162,7 +149,7 @@ def test_what_had_ended_in_the_unreplicated_end_runs_again_beside_what_still_run
         asynchronous.kill_primary()
         asynchronous.promote()
         assert not new.rows("select from perdure.outcomes where task_id = any (%s)", (short,))
-        until(lambda: all(begun(fleet, task, 2) for task in short), timeout=CLAIMS_AGAIN + 0.5)
+        until(lambda: all(begun(fleet, task, 2) for task in short), timeout=B5 + SLACK)
         end_all(new)
     assert begun(fleet, long, 1)
     check_all(new, rewound=True)
@@ -184,7 +171,7 @@ def test_after_a_synchronous_failover_nothing_that_was_acknowledged_is_lost(
         since = synchronous.promote()
         assert producer.acknowledged <= {id_ for (id_,) in new.rows("select id from perdure.tasks")}
         assert finished <= {id_ for (id_,) in new.rows("select task_id from perdure.outcomes")}
-        work(fleet, both, since)
+        all_work(fleet, both, since, B5)
         end_all(new)
     starts = Counter(record["task"] for record in fleet.ledger.records("start"))
     assert {starts[task] for task in finished} == {1}
@@ -205,7 +192,7 @@ def test_workers_leave_a_demoted_primary_whose_connections_are_alive(
         producer.stop()
         synchronous.catch_up()
         since = synchronous.promote()
-        work(fleet, both, since)
+        all_work(fleet, both, since, B5)
         end_all(new)
         assert all(worker.alive for worker in both)
         # What lies unused in a pool is found out when it is used.
@@ -213,6 +200,6 @@ def test_workers_leave_a_demoted_primary_whose_connections_are_alive(
             "select from pg_stat_activity where application_name like 'perdure _%'"
             " and datname = current_database()"
         )
-        until(lambda: not old.rows(ours), timeout=CLAIMS_AGAIN)
+        until(lambda: not old.rows(ours), timeout=B5)
     assert producer.acknowledged <= {id_ for (id_,) in new.rows("select id from perdure.tasks")}
     check_all(new)

@@ -9,10 +9,8 @@ from pathlib import Path
 
 import pytest
 from tests.kit.databases import Database
-from tests.kit.fleet import Fleet, stopped, until
-
-SHUTDOWN_GRACE = 3.0
-"""As in QUICK, in seconds."""
+from tests.kit.fleet import GRACE, SLACK, Fleet, stopped, until
+from tests.kit.relay import ended, enqueue
 
 
 @pytest.fixture
@@ -21,20 +19,6 @@ def fleet(database: Database, tmp_path: Path) -> Iterator[Fleet]:
     database.execute("create table pages (task_id bigint, page int)")
     with Fleet(database, "tests.kit.service:service", tmp_path) as fleet:
         yield fleet
-
-
-def enqueue(database: Database, name: str, count: int, n: int = 0) -> list[int]:
-    """Enqueue so many tasks of one name by a plain INSERT; their ids."""
-    rows = database.rows(
-        "insert into perdure.tasks (name, metadata) select %s, jsonb_build_object('n', %s::int)"
-        " from generate_series(1, %s::int) returning id",
-        (name, n, count),
-    )
-    return [id_ for (id_,) in rows]
-
-
-def ended(database: Database, count: int) -> bool:
-    return bool(database.value("select count(*) from perdure.outcomes") >= count)
 
 
 def test_ten_thousand_tasks_survive_the_sigkill_of_two_workers(fleet: Fleet) -> None:
@@ -144,7 +128,7 @@ def test_a_handler_that_ignores_cancellation_does_not_hold_the_exit(fleet: Fleet
     asked = time.monotonic()
     first.signal(signal.SIGTERM)
     assert first.wait(timeout=5) == 0
-    assert time.monotonic() - asked <= SHUTDOWN_GRACE + 0.5
+    assert time.monotonic() - asked <= GRACE + SLACK
     assert fleet.ledger.records("ignored", task)
     row = database.rows(
         "select t.state, t.reason, t.worker_id, extract(epoch from w.due_at - a.ended_at)::float"

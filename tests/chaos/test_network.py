@@ -10,19 +10,11 @@ from pathlib import Path
 import pytest
 from tests.faults.writes import PAGES
 from tests.kit.databases import Database
-from tests.kit.fleet import Fleet, Process, until
+from tests.kit.fleet import B2, B4, LEASE, SLACK, Fleet, Process, until
 from tests.kit.proxy import Proxy, Way, proxied
-from tests.kit.relay import begun, ended, enqueue, registered
+from tests.kit.relay import all_work, begun, ended, enqueue, registered
 
 pytestmark = pytest.mark.alone
-
-LEASE = 2.0
-CRASH = LEASE + 0.4 + 1.5 * 0.1 + 0.25
-"""B1: from the last beat of a dead worker to the start of its task elsewhere, in seconds."""
-STUCK = CRASH + LEASE
-"""B2: the same where it has left an open transaction behind."""
-CLAIMS_AGAIN = 5.0
-SLACK = 0.5
 
 
 @pytest.fixture
@@ -45,18 +37,6 @@ def start(fleet: Fleet, proxy: Proxy | None = None, /, **options: str) -> Proces
     process = fleet.start(dsn=dsn, **options)
     until(lambda: registered(fleet.database, process))
     return process
-
-
-def work(fleet: Fleet, *processes: Process, within: float) -> None:
-    """Enqueue until each of them has begun a run from now on."""
-    since = time.monotonic()
-
-    def all_work() -> bool:
-        enqueue(fleet.database, "short", 20)
-        records = fleet.ledger.records("start")
-        return {p.pid for p in processes} <= {r["pid"] for r in records if r["at"] > since}
-
-    until(all_work, timeout=within)
 
 
 def check_all(database: Database) -> None:
@@ -93,9 +73,9 @@ def test_the_tasks_of_a_worker_in_a_black_hole_go_on_elsewhere(
     assert len(moved) == 8
     for later in moved:
         assert {record["pid"] for record in later} == {other.pid}
-        assert later[0]["at"] - swallowed <= STUCK + SLACK
+        assert later[0]["at"] - swallowed <= B2 + SLACK
     proxy.pass_on()
-    work(fleet, cut_off, other, within=CLAIMS_AGAIN + SLACK)
+    all_work(fleet, [cut_off, other], time.monotonic(), B4)
     check_all(database)
 
 
@@ -112,7 +92,7 @@ def test_after_a_black_hole_around_all_of_them_workers_go_on(fleet: Fleet, proxy
     )
     until(lambda: database.value(looks_dead))
     proxy.pass_on()
-    work(fleet, *both, within=CLAIMS_AGAIN + SLACK)
+    all_work(fleet, both, time.monotonic(), B4)
     check_all(database)
 
 
@@ -150,5 +130,5 @@ def test_a_way_that_is_slower_than_a_lease_is_a_death_and_what_comes_late_is_ref
     until(lambda: all(begun(fleet, task, 2) for task in pages))
     until(lambda: ended(database, len(tasks)))
     proxy.delay = 0.0
-    work(fleet, slow, other, within=CLAIMS_AGAIN + SLACK)
+    all_work(fleet, [slow, other], time.monotonic(), B4)
     check_all(database)

@@ -14,6 +14,7 @@ import pytest
 from tests.faults.pgbouncer import PgBouncer, PgBouncerMissingError
 from tests.kit.databases import Database, Server
 from tests.kit.fleet import Fleet, Process, until
+from tests.kit.relay import ended, enqueue
 from tests.kit.running import Running, running
 from tests.kit.whole import PAGES, service
 
@@ -73,21 +74,9 @@ def check_no_session_state(dsn: str, database: Database) -> None:
     assert not database.rows("select from pg_locks where locktype = 'advisory'")
 
 
-def enqueue(database: Database, name: str, count: int = 1, n: int = 0) -> list[int]:
-    text = (
-        "insert into perdure.tasks (name, metadata) select %s, jsonb_build_object('n', %s::int)"
-        " from generate_series(1, %s) returning id"
-    )
-    return [task_id for (task_id,) in database.rows(text, (name, n, count))]
-
-
 def task(database: Database, task_id: int, *columns: str) -> tuple[Any, ...]:
     text = f"select {', '.join(columns)} from perdure.task(%s)"
     return tuple(database.rows(text, [task_id])[0])
-
-
-def ended(database: Database, count: int) -> bool:
-    return bool(database.value("select count(*) from perdure.outcomes") == count)
 
 
 def stop(worker: Process) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import select
 import time
 from collections.abc import Iterator
@@ -10,9 +9,9 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from tests.kit.databases import Database, new_database
-from tests.kit.fleet import Fleet, until
-from tests.kit.relay import begun, ended, enqueue
+from tests.kit.databases import Database, new_database, own_server
+from tests.kit.fleet import B4, Fleet, until
+from tests.kit.relay import all_work, begun, ended, enqueue
 
 from perdure.embedded import EmbeddedServer
 from perdure.store.migrate import migrate
@@ -21,17 +20,12 @@ pytestmark = pytest.mark.alone
 
 # What has been committed must be there after a crash of the server; the machine itself lives on.
 SETTINGS = {"fsync": "off", "synchronous_commit": "on"}
-CLAIMS_AGAIN = 5.0
-"""B4: from the server's first answer to a claim of every worker, in seconds."""
 LEASE = 1.2
 
 
 @pytest.fixture
 def server() -> Iterator[EmbeddedServer]:
-    binaries = os.environ.get("PERDURE_TEST_BINARIES")
-    with EmbeddedServer(
-        settings=SETTINGS, binaries=Path(binaries) if binaries else None
-    ) as embedded:
+    with own_server(SETTINGS) as embedded:
         yield embedded
 
 
@@ -50,14 +44,8 @@ def crash(server: EmbeddedServer, database: Database, *, away: float = 0.0) -> f
     server._end("immediate")
     select.select([], [], [], away)
     server.start()
-    reconnect(database)
+    database.reconnect()
     return time.monotonic()
-
-
-def reconnect(database: Database) -> None:
-    """Let the test's own connection be opened anew."""
-    database.close()
-    database.__dict__.pop("connection", None)
 
 
 def check_nobody_was_blamed(database: Database) -> None:
@@ -78,16 +66,6 @@ class Producer:
     def add(self, name: str, count: int, n: int = 0) -> None:
         """Enqueue so many tasks."""
         self.ids += enqueue(self._fleet.database, name, count, n=n)
-
-    def until_both_work(self, since: float) -> None:
-        """Enqueue until both workers have begun a run since then, within the bound."""
-
-        def both_work() -> bool:
-            self.add("short", 20)
-            records = self._fleet.ledger.records("start")
-            return len({record["pid"] for record in records if record["at"] > since}) == 2
-
-        until(both_work, timeout=CLAIMS_AGAIN + 0.5)
 
     def until_most_have_ended(self) -> None:
         """Wait until all but the last have ended: the crash comes in the middle of them."""
@@ -119,7 +97,7 @@ def test_workers_go_on_by_themselves_after_crashes_of_the_server(
             producer.add("effect", 200)
             producer.add("pages", 10, n=2)
             producer.until_most_have_ended()
-            producer.until_both_work(crash(server, database))
+            producer.ids += all_work(fleet, workers, crash(server, database), B4)
         producer.until_all_have_ended()
         until(lambda: not database.rows("select from perdure.leases"))
         assert all(worker.alive for worker in workers)
@@ -170,5 +148,5 @@ def both_beat(database: Database) -> bool:
     try:
         return bool(database.value(question))
     except psycopg.OperationalError:
-        reconnect(database)
+        database.reconnect()
         return False

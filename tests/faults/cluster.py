@@ -14,7 +14,7 @@ from pathlib import Path
 
 import psycopg
 from psycopg.conninfo import make_conninfo
-from tests.kit.databases import Database
+from tests.kit.databases import Database, own_server
 from tests.kit.fleet import until
 from tests.kit.proxy import Proxy, proxied
 
@@ -119,8 +119,4 @@ def cluster(origin: Path, *, synchronous: bool) -> Iterator[Cluster]:
 
 
 def _server(folder: Path, settings: Mapping[str, str] | None = None) -> EmbeddedServer:
-    binaries = os.environ.get("PERDURE_TEST_BINARIES")
-    return EmbeddedServer(
-        data_dir=folder, settings={**SETTINGS, **(settings or {})},
-        binaries=Path(binaries) if binaries else None,
-    )  # fmt: skip
+    return own_server({**SETTINGS, **(settings or {})}, folder)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
 import psycopg
@@ -14,6 +16,7 @@ from psycopg import sql
 from psycopg.conninfo import make_conninfo
 from tests.invariants import ALWAYS, AT_THE_END, Question
 
+from perdure.embedded import EmbeddedServer
 from perdure.store.schema import in_schema, in_statement
 
 Parameters: TypeAlias = Sequence[Any] | Mapping[str, Any] | None
@@ -45,6 +48,18 @@ class GivenServer:
     def dsn(self, database: str = "postgres") -> str:
         """The given DSN with another database in it."""
         return make_conninfo(self.given, dbname=database)
+
+
+def own_server(
+    settings: Mapping[str, str] = SERVER_SETTINGS, data_dir: Path | None = None
+) -> EmbeddedServer:
+    """A server of our own, not started yet.
+
+    PERDURE_TEST_BINARIES names the folder of the programs to use, instead of those found first.
+    """
+    given = os.environ.get("PERDURE_TEST_BINARIES")
+    binaries = Path(given) if given else None
+    return EmbeddedServer(data_dir=data_dir, settings=settings, binaries=binaries)
 
 
 @dataclass
@@ -108,6 +123,11 @@ class Database:
         """Close the connection if there is one."""
         if "connection" in self.__dict__:
             self.connection.close()
+
+    def reconnect(self) -> None:
+        """Let the next use open a connection anew: the server of this one is gone."""
+        self.close()
+        self.__dict__.pop("connection", None)
 
     def _run(self, text: str, parameters: Parameters) -> psycopg.Cursor[tuple[Any, ...]]:
         name_schema = in_schema if parameters is None else in_statement

@@ -21,17 +21,28 @@ from tests.kit.ledger import VARIABLE, Ledger
 ROOT = Path(__file__).parents[2]
 PATH = f"{ROOT / 'service'}{os.pathsep}{ROOT}"
 """PYTHONPATH of processes of tests: the tree that the test is in, whatever is installed."""
+LEASE, BEAT, POLL, SWEEP, GRACE = 2.0, 0.4, 0.1, 0.25, 3.0
 QUICK = {
-    "execution.lease_duration": "2s",
-    "execution.beat_interval": "0.4s",
-    "execution.shutdown_grace": "3s",
+    "execution.lease_duration": f"{LEASE}s",
+    "execution.beat_interval": f"{BEAT}s",
+    "execution.shutdown_grace": f"{GRACE}s",
     "execution.stop_grace": "0.5s",
-    "scheduling.polling_delay": "0.1s",
-    "scheduling.sweep_interval": "0.25s",
+    "scheduling.polling_delay": f"{POLL}s",
+    "scheduling.sweep_interval": f"{SWEEP}s",
     "persistence.allow_unsafe_durability": "true",
     "logging.level": "warning",
 }
-"""The times of the fault catalogue's tests."""
+"""The times of the fault catalogue's tests; what follows from them is in seconds, too."""
+B1 = LEASE + BEAT + 1.5 * POLL + SWEEP
+"""From the last beat of a dead worker to the start of its task elsewhere."""
+B2 = B1 + LEASE
+"""The same where it has left an open transaction behind."""
+B4 = 5.0
+"""From the server's first answer, free connection or space to a claim of every worker."""
+B5 = 10.0
+"""From the first write that a new primary takes to a claim of every worker."""
+SLACK = 0.5
+"""What a test adds to a bound."""
 
 
 class Process:
@@ -111,13 +122,20 @@ class Fleet:
                 process.kill()
 
 
-def until(question: Callable[[], object], timeout: float = 30, every: float = 0.02) -> None:
-    """Ask until the answer is true; what is waited for is a fact in the database or the ledger."""
+def came(question: Callable[[], object], timeout: float, every: float = 0.02) -> bool:
+    """Ask until the answer is true; whether it came in time."""
     end = time.monotonic() + timeout
     while not question():
         if time.monotonic() > end:
-            raise AssertionError(f"not within {timeout} s: {question}")
+            return False
         select.select([], [], [], every)
+    return True
+
+
+def until(question: Callable[[], object], timeout: float = 30, every: float = 0.02) -> None:
+    """The same for what has to come: a fact in the database or the ledger."""
+    if not came(question, timeout, every):
+        raise AssertionError(f"not within {timeout} s: {question}")
 
 
 @contextmanager

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from tests.kit.databases import Database
-from tests.kit.fleet import Fleet, Process
+from tests.kit.fleet import SLACK, Fleet, Process, until
 
 QUICK_BEATS = {"execution__beat_interval": "0.2s"}
 
@@ -27,6 +27,19 @@ def enqueue(database: Database, name: str, count: int = 1, **metadata: object) -
 def ended(database: Database, count: int) -> bool:
     """Whether so many tasks have ended."""
     return bool(database.value("select count(*) from perdure.outcomes") >= count)
+
+
+def all_work(fleet: Fleet, workers: Iterable[Process], since: float, within: float) -> list[int]:
+    """Enqueue until each of the workers has begun a run since then, within the bound; the ids."""
+    wanted, ids = {worker.pid for worker in workers}, list[int]()
+
+    def work() -> bool:
+        ids.extend(enqueue(fleet.database, "short", 20))
+        records = fleet.ledger.records("start")
+        return wanted <= {record["pid"] for record in records if record["at"] > since}
+
+    until(work, timeout=within + SLACK)
+    return ids
 
 
 def begun(fleet: Fleet, task_id: int, times: int) -> bool:

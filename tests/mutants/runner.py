@@ -19,11 +19,9 @@ from types import TracebackType
 from typing import NamedTuple, Self
 
 from tests import conftest  # noqa: F401  (temporary files in memory, as for all tests)
-from tests.kit.databases import SERVER_SETTINGS
+from tests.kit.databases import own_server
 from tests.kit.house import ROOT
 from tests.mutants.mutant import Mutant
-
-from perdure.embedded import EmbeddedServer
 
 TEST_SECONDS = 90
 """A test that hangs because of a mutant has noticed it."""
@@ -78,11 +76,7 @@ class Tree:
                 )
             dsn = os.environ.get("PERDURE_TEST_DSN")
             if dsn is None:
-                binaries = os.environ.get("PERDURE_TEST_BINARIES")
-                server = EmbeddedServer(
-                    settings=SERVER_SETTINGS, binaries=Path(binaries) if binaries else None
-                )
-                dsn = stack.enter_context(server).dsn()
+                dsn = stack.enter_context(own_server()).dsn()
             self._environment = {
                 **os.environ,
                 "PYTHONPATH": f"{self.root / 'service'}{os.pathsep}{self.root}",

@@ -15,10 +15,11 @@ from typing import Any
 
 from tests.faults.peers.adapter import DEADLY, POISON, System
 from tests.faults.peers.cutter import cutting
-from tests.faults.peers.scene import BATCHES, EVERY_SECONDS, Loss, Scene, wait
+from tests.faults.peers.scene import BATCHES, EVERY_SECONDS, Loss, Scene
 from tests.faults.peers.strikes import Fault
 from tests.faults.peers.workers import Workers
 from tests.kit.databases import Server, new_database
+from tests.kit.fleet import came
 from tests.kit.ledger import VARIABLE, Ledger
 
 DRAIN_SECONDS = 60.0
@@ -116,7 +117,7 @@ def _drain(scene: Scene, *, poisoned: bool) -> float:
         missing = expected - complete(scene, effects_of(scene)) - scene.failed()
         return time.monotonic() - quiet > (MISSING_SECONDS if missing else SETTLE_SECONDS)
 
-    wait(over, DRAIN_SECONDS, every=0.2)
+    came(over, DRAIN_SECONDS, every=0.2)
     return quiet - began
 
 

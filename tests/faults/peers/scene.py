@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import select
-import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from subprocess import Popen
 from typing import Any, NamedTuple
@@ -15,6 +12,7 @@ from tests.faults.peers.adapter import POISON, System
 from tests.faults.peers.cutter import Cutter
 from tests.faults.peers.workers import Workers
 from tests.kit.databases import Server
+from tests.kit.fleet import came
 from tests.kit.ledger import Ledger
 
 BATCHES = 60
@@ -87,7 +85,7 @@ class Scene:
             begun = {each["pid"] for each in self.ledger.records("start") if each["at"] > since}
             return begun.issuperset(set(pids) & {process.pid for process in self.workers.alive})
 
-        return wait(both, PATIENCE_SECONDS, every=0.25)
+        return came(both, PATIENCE_SECONDS, every=0.25)
 
     def busiest(self) -> Popen[bytes]:
         """The worker with most tasks of several steps under way."""
@@ -102,7 +100,7 @@ class Scene:
         def alive() -> list[Popen[bytes]]:
             return [each for each in self.workers.alive if each.pid not in self.frozen]
 
-        wait(lambda: any(under_way(each.pid) for each in alive()), PATIENCE_SECONDS / 3)
+        came(lambda: any(under_way(each.pid) for each in alive()), PATIENCE_SECONDS / 3)
         found = max(alive(), key=lambda each: under_way(each.pid))
         self.in_the_middle += under_way(found.pid)
         return found
@@ -116,13 +114,3 @@ class Scene:
         """Judged tasks, and the poison, that the system has given up."""
         found = {n for (n,) in self.sql(self.system.failed)}
         return {n for n in found if n in self.asked or n == POISON}
-
-
-def wait(question: Callable[[], object], timeout: float, every: float = 0.02) -> bool:
-    """Ask until the answer is true; whether it came in time."""
-    end = time.monotonic() + timeout
-    while not question():
-        if time.monotonic() > end:
-            return False
-        select.select([], [], [], every)
-    return True
