@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import pytest
 from tests.kit.databases import Database
 from tests.kit.fleet import PATH, QUICK, ROOT, until
 from tests.kit.ledger import VARIABLE, Ledger
@@ -66,6 +67,7 @@ def test_a_container_of_these_tests_has_no_rights_and_a_root_that_is_read_only(
     assert (tmp_path / "here").exists()
 
 
+@pytest.mark.alone
 def test_a_worker_that_is_the_first_process_of_a_container_works_and_stops_when_told(
     database: Database, tmp_path: Path
 ) -> None:

@@ -15,13 +15,8 @@ from tests.faults.oracle import POISONED, Attempt, Effect, Facts, Hurt, Task
 from tests.faults.watch import Watcher, told_in
 from tests.invariants import ALWAYS, AT_THE_END
 from tests.kit.databases import Database
-from tests.kit.fleet import until
+from tests.kit.fleet import B1, B4, SLACK, until
 
-CRASH_SECONDS: Final = 2.8
-"""B1 with the times of these tests: max(D, 2 H) + H + 1.5 P + S."""
-RESTART_SECONDS: Final = 5.0
-"""B4: the server accepts connections - every worker claims again."""
-SLACK_SECONDS: Final = 0.5
 BUSY: Final = 40
 """As many enqueues are work for every worker."""
 COPIED: Final = "CONTEXT:  COPY "
@@ -69,12 +64,12 @@ def gather(
             *(
                 f"a task of worker {kill.member} went on after {seconds:.1f} s"
                 for kill, seconds in killed
-                if kill.calm and seconds > CRASH_SECONDS + SLACK_SECONDS
+                if kill.calm and seconds > B1 + SLACK
             ),
             *(
                 f"worker {name} claimed {seconds:.1f} s after a restart of the server"
                 for name, seconds in restarted
-                if seconds > RESTART_SECONDS + SLACK_SECONDS
+                if seconds > B4 + SLACK
             ),
         ],
         secrets=list(told(world, secrets, watcher.leases)),
@@ -112,7 +107,7 @@ def back(
 
     Where it starts nothing for longer than it may, and there is work: as long as that.
     """
-    most = RESTART_SECONDS + 2 * SLACK_SECONDS
+    most = B4 + 2 * SLACK
     for at in world.restarts:
         ends = at + most
         asked = sum(at <= one.at <= ends and one.told == "ok" for one in operations)

@@ -21,13 +21,13 @@ from tests.faults.oracle import Hurt
 from tests.faults.produce import FOLDER, RATE
 from tests.faults.service import MEMBER
 from tests.kit.clocks import shifted
-from tests.kit.fleet import PATH, QUICK, ROOT, Process, until
+from tests.kit.fleet import GRACE, PATH, QUICK, ROOT, SLACK, Process, until
 from tests.kit.ledger import VARIABLE
 from tests.kit.proxy import Proxy
 
 SETTINGS: Final = QUICK | {"execution.concurrency": "8", "logging.format": "json"}
-STOP_SECONDS: Final = 4.5
-"""B3: the grace, and a second where the server is away; and the slack of all these tests."""
+STOP_SECONDS: Final = GRACE + 1 + SLACK
+"""B3; a second more where the server is away."""
 HANGING_SECONDS: Final = 15.0
 
 
