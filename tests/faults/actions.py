@@ -14,9 +14,9 @@ from typing import Any, Final, TypeAlias
 
 import psycopg
 from tests.faults.chance import Chance
+from tests.faults.evidence import SERVER, Hurt
 from tests.faults.fleet import STOP_SECONDS, Crew, wait_for
 from tests.faults.history import History
-from tests.faults.oracle import SERVER, Hurt
 from tests.faults.watch import Watcher
 from tests.kit.proxy import Where
 

@@ -10,8 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from tests.faults.actions import Kill, World
+from tests.faults.evidence import POISONED, Attempt, Effect, Facts, Hurt, Task
 from tests.faults.history import Operation, read
-from tests.faults.oracle import POISONED, Attempt, Effect, Facts, Hurt, Task
 from tests.faults.watch import Watcher, told_in
 from tests.invariants import ALWAYS, AT_THE_END
 from tests.kit.databases import Database

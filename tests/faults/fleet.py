@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from tests.faults.chance import Chance
-from tests.faults.oracle import Hurt
+from tests.faults.evidence import Hurt
 from tests.faults.produce import FOLDER, RATE
 from tests.faults.service import MEMBER
 from tests.kit.clocks import shifted

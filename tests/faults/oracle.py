@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Any, Final, NamedTuple
+from typing import Final
 
+from tests.faults.evidence import AFTERMATH_SECONDS, POISONED, SERVER, Attempt, Facts, Run, Task
 from tests.faults.history import Operation
 from tests.faults.service import PAGES
 
@@ -19,132 +19,10 @@ CLASSES: Final = (
 SHOWN: Final = 5
 DEADLY_SECONDS: Final = 2 / 3
 """A third of a lease: what is away for less is not taken for dead."""
-AFTERMATH_SECONDS: Final = 3.0
-"""How long after a fault a process may do what it had begun, until it has noticed."""
-SERVER: Final = "server"
-POISONED: Final = "poisoned"
 DEATHS: Final = 3
 """Processes that one poison task may kill: two workers and a child."""
 HEARD: Final = frozenset({"proceeded", "kept"})
 """What a signal is told that will be obeyed."""
-
-
-class Task(NamedTuple):
-    """A row of `tasks`, with its end if there is one; `result`: the operation and number in it."""
-
-    id: int
-    name: str
-    operation: str
-    number: int
-    unique_key: str | None
-    state: str | None
-    kind: str | None
-    attempt: int | None
-    result: tuple[str | None, int | None]
-
-
-class Attempt(NamedTuple):
-    """A run that did not end its task."""
-
-    task_id: int
-    attempt: int
-    kind: str
-    worker_id: int | None
-
-
-class Effect(NamedTuple):
-    """A row that a handler wrote in a fenced transaction, in the order of writing."""
-
-    task_id: int
-    attempt: int
-    page: int | None = None
-
-
-class Hurt(NamedTuple):
-    """What a fault did to a member of the fleet, from when to when, monotonic.
-
-    `SERVER` is hurt while it is away, and a worker as a poison task kills it.
-    """
-
-    member: str
-    how: str
-    since: float
-    until: float
-
-
-@dataclass
-class Run:
-    """A run as its handler noted it: where, from when to when, and how it ended if it did."""
-
-    task_id: int
-    attempt: int
-    member: str
-    since: float
-    until: float | None = None
-    ended: str | None = None
-
-
-@dataclass
-class Facts:
-    """Everything the oracle judges by.
-
-    Attributes:
-        ledger: what handlers noted, in the order of writing.
-        hurts: what faults did to members of the fleet.
-        stops: when members were told to stop, and when they had.
-        members: those behind the ids of workers.
-        samples: what the watcher found wrong while the faults went on, by class.
-        left: what is left after the drain, in words.
-    """
-
-    operations: Sequence[Operation]
-    ledger: Sequence[Mapping[str, Any]]
-    tasks: Mapping[int, Task]
-    attempts: Sequence[Attempt]
-    effects: Sequence[Effect]
-    pages: Sequence[Effect]
-    hurts: Sequence[Hurt] = ()
-    stops: Sequence[Hurt] = ()
-    members: Mapping[int, str] = field(default_factory=dict)
-    samples: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    left: Sequence[str] = ()
-    late: Sequence[str] = ()
-    secrets: Sequence[str] = ()
-
-    def __post_init__(self) -> None:
-        self.runs = runs_of(self.ledger)
-
-    def hurt(self, member: str, since: float, until: float, seconds: float = 0) -> bool:
-        """Whether something was done to the member in this time, for at least so long."""
-        return any(
-            one.member == member and one.since <= until and since <= one.until + AFTERMATH_SECONDS
-            and one.until - one.since >= seconds
-            for one in self.hurts
-        )  # fmt: skip
-
-    def stopped_in_trouble(self, member: str) -> bool:
-        """Whether it was told to stop when it could not tell the server what it had in hand."""
-        return any(
-            stop.member == member and one.member in (member, SERVER)
-            and one.since <= stop.until and stop.since <= one.until + AFTERMATH_SECONDS
-            for stop in self.stops for one in self.hurts
-        )  # fmt: skip
-
-
-def runs_of(ledger: Iterable[Mapping[str, Any]]) -> dict[int, list[Run]]:
-    """The runs of each task, in the order of their beginnings."""
-    found: dict[int, list[Run]] = defaultdict(list)
-    for record in ledger:
-        task, attempt, at = record["task"], record["attempt"], record["at"]
-        match record["what"]:
-            case "start":
-                found[task].append(Run(task, attempt, record["member"], at))
-            case "end" | "raised" | "poison":
-                for run in reversed(found[task]):
-                    if (run.attempt, run.member) == (attempt, record["member"]):
-                        run.until, run.ended = at, record["what"]
-                        break
-    return found
 
 
 def judge(facts: Facts) -> dict[str, list[str]]:
@@ -368,19 +246,20 @@ def _poison(facts: Facts, found: dict[str, list[str]]) -> None:
     """P9: what kills its process is quarantined after as many deaths as are promised."""
     for task in facts.tasks.values():
         deaths = [run for run in facts.runs.get(task.id, ()) if run.ended == "poison"]
-        # A worker that is hurt beside it, or without a server, cannot say that its child has died.
-        told = [
-            run for run in deaths
-            if not any(
-                one.member in (run.member, SERVER) and one.how != POISONED
-                and one.since - 2 * AFTERMATH_SECONDS <= run.since <= one.until + AFTERMATH_SECONDS
-                for one in facts.hurts
-            )
-        ]  # fmt: skip
+        told = [run for run in deaths if not _is_unheard(facts, run)]
         if len(told) > DEATHS:
             found["unexpected"].append(f"task {task.id} has killed {len(told)} processes")
         if task.state == "failed" and (task.name, task.kind) != ("poison", "crash"):
             found["unexpected"].append(f"task {task.id} ({task.name}) has failed as {task.kind}")
+
+
+def _is_unheard(facts: Facts, run: Run) -> bool:
+    """Whether its worker could not tell of a child's death, or had told the child to stop."""
+    return any(
+        one.member in (run.member, SERVER) and one.how != POISONED
+        and one.since - 2 * AFTERMATH_SECONDS <= run.since <= one.until + AFTERMATH_SECONDS
+        for one in (*facts.hurts, *facts.stops)
+    )  # fmt: skip
 
 
 def _keys(facts: Facts, found: dict[str, list[str]]) -> None:

@@ -8,19 +8,9 @@ from typing import Any
 
 import pytest
 from tests.faults.actions import ACTIONS, CUTS
+from tests.faults.evidence import POISONED, SERVER, Attempt, Effect, Facts, Hurt, Task
 from tests.faults.history import Operation
-from tests.faults.oracle import (
-    CLASSES,
-    DEATHS,
-    POISONED,
-    SERVER,
-    Attempt,
-    Effect,
-    Facts,
-    Hurt,
-    Task,
-    judge,
-)  # fmt: skip
+from tests.faults.oracle import CLASSES, DEATHS, judge
 from tests.faults.service import PAGES
 
 from perdure.store.database import statements
