@@ -12,6 +12,7 @@ import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 from tests.kit.databases import Database
+from tests.kit.stepping import stepped
 
 from perdure.store import database as store
 from perdure.store import queue
@@ -260,3 +261,15 @@ async def test_a_repeated_settle_writes_nothing_and_is_known_as_ones_own(held: H
         assert await queue.fates(held.session, WORKER, [(lease, task, 2)]) == ["lost"]
     count = "select count(*) from perdure.tasks where name = 'aftermath'"
     assert held.database.value(count) == 1
+
+
+async def test_who_asks_again_for_a_lease_that_is_just_given_is_given_it(held: Held) -> None:
+    (lease, (task, _)), own = held.hold(2), uuid4()
+    ask, arguments = "select perdure.separate(%s, %s, %s)", (lease, task, own)
+    async with stepped(held.database) as first, stepped(held.database) as again:
+        await first.run("begin")
+        assert await first.run(ask, arguments) == [(own,)]
+        assert not await again.start(ask, arguments)
+        await first.run("commit")
+        assert await again.end() == [(own,)]
+    assert await queue.separate(held.session, lease, task, str(own)) == str(own)

@@ -8,9 +8,6 @@ create function perdure.separate(lease uuid, task bigint, own uuid) returns uuid
 declare
     held perdure.leases;
 begin
-    if exists (select from perdure.leases as l where l.id = separate.own and separate.task = any (l.task_ids)) then
-        return own;
-    end if;
     perform from perdure.workers as w
     where w.id = (select l.worker_id from perdure.leases as l where l.id = separate.lease) for key share;
     if found then
@@ -18,6 +15,10 @@ begin
         from perdure.leases as l where l.id = separate.lease for no key update;
     end if;
     if held.id is null or not (task = any (held.task_ids)) then
+        -- Asked again: what came before may have been done while this waited for the lease's row.
+        if exists (select from perdure.leases as l where l.id = separate.own and separate.task = any (l.task_ids)) then
+            return own;
+        end if;
         raise exception using errcode = 'PD001', message = 'the lease no longer holds task ' || task,
             hint = 'another worker has the task now: stop';
     elsif cardinality(held.task_ids) = 1 then
