@@ -293,9 +293,21 @@ async def test_a_completion_in_an_open_transaction_holds_up_no_neighbour(
     database.check_drained()
 
 
-async def test_a_save_that_was_cut_off_is_not_written_over_a_later_one(database: Database) -> None:
-    builder = TaskService.builder()
+@pytest.mark.parametrize("faults", [0, 1])
+async def test_a_save_that_was_cut_off_is_not_written_over_a_later_one(
+    database: Database, monkeypatch: pytest.MonkeyPatch, faults: int
+) -> None:
+    builder, real = TaskService.builder(), queue.end_session
     saved, go = asyncio.Event(), asyncio.Event()
+
+    async def end_session(*arguments: Any) -> None:
+        nonlocal faults
+        faults -= 1
+        if faults >= 0:
+            raise psycopg.errors.QueryCanceled("too slow")
+        await real(*arguments)
+
+    monkeypatch.setattr(queue, "end_session", end_session)
 
     @builder.task(paged)
     async def run(context: TaskContext[dict[str, Any], Page]) -> None:

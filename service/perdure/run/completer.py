@@ -86,6 +86,7 @@ class Completer:
         self._queue_of = queue_of
         self._relieved = relieved
         self._session: Session | None = None
+        self._cut_off: list[int] = []
         self._plain: deque[Plain] = deque()
         self._moves: deque[Handed] = deque()
         self._saves: dict[int, Saving] = {}
@@ -164,12 +165,14 @@ class Completer:
     async def _connected(self) -> Session:
         """The connection; a lost one is ended first, so that nothing which was sent on it can be
         written after what is sent from now on: a checkpoint must not go back."""
-        old = self._session
-        if old is not None and not old.broken:
-            return old
-        self._session = session = await self._database.session(application="perdure flush")
-        if old is not None and not session.pooled:
-            await queue.end_session(session, old.backend_pid)
+        session = self._session
+        if session is None or session.broken:
+            if session is not None and not session.pooled:
+                self._cut_off.append(session.backend_pid)
+            self._session = session = await self._database.session(application="perdure flush")
+        while self._cut_off:
+            await queue.end_session(session, self._cut_off[-1])
+            self._cut_off.pop()
         return session
 
     async def _flush_saves(self, session: Session) -> None:
