@@ -12,6 +12,7 @@ RUN: Final = "service/perdure/run"
 ORDERS: Final = "tests/concurrency/test_interleavings.py"
 FENCES: Final = "tests/integration/test_fence.py"
 SETTLE: Final = "tests/integration/test_settle.py"
+DOUBTS: Final = "tests/integration/test_doubts.py"
 HOLDING: Final = "tests/integration/test_holding.py"
 COMPLETER: Final = "tests/integration/test_completer.py"
 BY_HAND: Final = "tests/integration/test_functions.py"
@@ -158,7 +159,7 @@ taken as materialized (
         name="X11",
         says="nobody looks for what a claim took whose reply was lost",
         file=f"{RUN}/enqueuer.py",
-        old="await self._reconcile(session, dict(self._holdings.doubts))",
+        old="await self._reconciler.compare(session)",
         new="pass",
         tests=HOLDING,
         red=("test_what_a_claim_took_before_it_failed_is_found_without_a_lost_connection",),
@@ -265,7 +266,7 @@ taken as materialized (
     Mutant(
         name="X49",
         says="leases are compared while the session of the lost claim may still commit",
-        file=f"{RUN}/enqueuer.py",
+        file=f"{RUN}/reconciler.py",
         old="await queue.end_session(session, backend_pid)",
         new="pass",
         tests=HOLDING,
@@ -288,5 +289,77 @@ taken as materialized (
         new="",
         tests=HOLDING,
         red=("test_what_waits_here_of_a_lost_lease_is_not_started",),
+    ),
+    Mutant(
+        name="X57",
+        says="a lease of a task's own that nobody knows of is not looked for",
+        file=f"{RUN}/holdings.py",
+        old="                self.doubt(backend_pid, since)\n",
+        new="                pass\n",
+        tests=DOUBTS,
+        red=("test_a_lease_that_came_unheard_while_it_is_still_asked_for_keeps_no_task",),
+    ),
+    Mutant(
+        name="X57b",
+        says="a doubt is forgotten although its session has been asked once more",
+        file=f"{RUN}/holdings.py",
+        old="if self._doubts.get(backend_pid) == since:",
+        new="if backend_pid in self._doubts:",
+        tests=DOUBTS,
+        red=("test_a_session_that_was_asked_again_meanwhile_is_still_doubted",),
+    ),
+    Mutant(
+        name="X57c",
+        says="a session of the pool cannot be ended, so that a lease may come behind the look",
+        file=f"{FUNCTIONS}/end_session.1.sql",
+        old="a.application_name ~ '^perdure( |$)';",
+        new="a.application_name ~ '^perdure ';",
+        tests=DOUBTS,
+        red=("test_a_lease_that_was_asked_for_on_a_lost_connection_does_not_come_later",),
+    ),
+    Mutant(
+        name="X57d",
+        says="a session that does not end is taken for ended",
+        file="service/perdure/store/queue.py",
+        old="    if not ended:\n",
+        new="    if False:\n",
+        tests=DOUBTS,
+        red=("test_leases_are_not_compared_before_the_old_session_has_ended",),
+    ),
+    Mutant(
+        name="X57e",
+        says="who has refused a lease is doubted",
+        file=f"{RUN}/port.py",
+        old="if not is_refusal(error):",
+        new="if True:",
+        tests=DOUBTS,
+        red=("test_who_has_answered_is_not_doubted",),
+    ),
+    Mutant(
+        name="X57f",
+        says="behind a pooler leases are compared while a lost claim may yet commit",
+        file=f"{RUN}/reconciler.py",
+        old="if pid == own or since < last}",
+        new="}",
+        tests=DOUBTS,
+        red=("test_claims_go_on_while_a_pooler_may_yet_bring_a_lost_one",),
+    ),
+    Mutant(
+        name="X57g",
+        says="a run whose task went back is not asked to stop where the reply was lost",
+        file=f"{RUN}/reconciler.py",
+        old="        self._holdings.went_back(went, held)\n",
+        new="",
+        tests=DOUBTS,
+        red=("test_a_run_is_asked_to_stop_although_its_task_went_back_unheard",),
+    ),
+    Mutant(
+        name="X57h",
+        says="who asks again for a lease that is just given is told that it is lost",
+        file=f"{FUNCTIONS}/separate.1.sql",
+        old="where l.id = separate.own and separate.task = any (l.task_ids)) then",
+        new="where false) then",
+        tests=SETTLE,
+        red=("test_who_asks_again_for_a_lease_that_is_just_given_is_given_it",),
     ),
 )

@@ -19,6 +19,7 @@ from perdure.run.events import Bus, LoopFailed, TasksClaimed
 from perdure.run.gate import LOOK_SECONDS, Gate
 from perdure.run.holdings import Holdings
 from perdure.run.loop import Loop
+from perdure.run.reconciler import Reconciler
 from perdure.settings import Settings
 from perdure.store import queue, workers
 from perdure.store.database import Database, Session
@@ -34,6 +35,8 @@ IDLE_SECONDS = 5.0
 """Poll of an idle enqueuer whose LISTEN is healthy."""
 RETURN_SECONDS = 0.05
 """Pause before what could not be handed back is tried again."""
+DOUBT_SECONDS = 0.5
+"""Pause before leases are compared once more."""
 
 
 class Demand(NamedTuple):
@@ -123,6 +126,7 @@ class Enqueuer:
         self._lanes_wanted = 0
         self._session: Session | None = None
         self._returning: list[Claimed] = []
+        self._reconciler = Reconciler(database, holdings, worker_id, clock)
         self._stalled = False
         self._turn = 0
         self._came = 0
@@ -214,6 +218,8 @@ class Enqueuer:
         delay = await self._look(session, self._tuning())
         if self._returning:
             return RETURN_SECONDS if delay is None else min(delay, RETURN_SECONDS)
+        if self._holdings.doubts:
+            return DOUBT_SECONDS if delay is None else min(delay, DOUBT_SECONDS)
         return delay
 
     async def _look(self, session: Session, tuning: Tuning) -> float | None:
@@ -258,7 +264,7 @@ class Enqueuer:
         try:
             claimed = await queue.claim(session, self._worker_id(), picks, most)
         except BaseException:
-            self._holdings.doubts[session.backend_pid] = now
+            self._holdings.doubt(session.backend_pid, now)
             raise
         finished = self._clock()
         self._positions.observe(picks, [(c.lane, c.priority, c.task_id) for c in claimed], finished)
@@ -324,31 +330,14 @@ class Enqueuer:
         session = self._session
         if session is None or session.broken:
             if session is not None:
-                self._holdings.doubts.setdefault(session.backend_pid, self._clock())
+                # After a failover leases may be back, too.
+                self._holdings.doubt(session.backend_pid, self._clock())
             self._session = session = await self._database.session(application="perdure claim")
             self._positions.reset()
             self._gate.forget()
         if self._holdings.doubts:
-            await self._reconcile(session, dict(self._holdings.doubts))
+            await self._reconciler.compare(session)
         return session
-
-    async def _reconcile(self, session: Session, doubts: Mapping[int, float]) -> None:
-        """End the old sessions, then hand back what nobody here knows.
-
-        A claim that is still under way there could commit after a look at the leases. Behind a
-        pooler they cannot be named: their statements' own time-out is waited out.
-        """
-        if session.pooled:
-            over = max(doubts.values()) + self._database.statement_seconds
-            await asyncio.sleep(max(0.0, over - self._clock()))
-        for backend_pid in () if session.pooled else doubts.keys() - {session.backend_pid}:
-            await queue.end_session(session, backend_pid)
-        while unknown := self._holdings.unknown(await queue.leases_of(session, self._worker_id())):
-            back = await queue.hand_back(session, unknown)
-            self._holdings.went_back(back)
-            if not back:  # Somebody has locked them for a moment, or they have ended meanwhile.
-                await asyncio.sleep(RETURN_SECONDS)
-        self._holdings.resolved(doubts)
 
     async def _give_back_stale(self) -> None:
         """Hand back what no slot took in time, and what belongs to a queue that is paused now."""

@@ -38,9 +38,7 @@ class Holdings:
         self.running: dict[int, Running] = {}
         self.clock_offset = 0.0
         """Seconds to add to the monotonic clock to get the database's (epoch)."""
-        self.doubts: dict[int, float] = {}
-        """Sessions (pid) that were asked for a lease and have not answered, and since when: what
-        the database says that we hold is compared with what is here."""
+        self._doubts: dict[int, float] = {}
         self._leases: dict[LeaseId, set[int]] = {}
         self._expected: set[LeaseId] = set()
 
@@ -59,10 +57,21 @@ class Holdings:
         must hand it back; and it may not exist yet, so no beat must be asked for it."""
         self._expected.add(lease)
 
-    def separated(self, task_id: int, old: LeaseId, asked: LeaseId, holder: LeaseId | None) -> None:
-        """The answer: which of the two leases holds the task (None: neither, or nobody knows)."""
+    def separated(
+        self,
+        task_id: int,
+        old: LeaseId,
+        asked: LeaseId,
+        holder: LeaseId | None,
+        unanswered: Mapping[int, float],
+    ) -> None:
+        """The answer: which of the two leases holds the task. None: neither, or nobody knows; from
+        now on the sessions that have not answered are doubted, and no longer the lease expected."""
         self._expected.discard(asked)
-        if holder == asked:
+        if holder is None:
+            for backend_pid, since in unanswered.items():
+                self.doubt(backend_pid, since)
+        elif holder == asked:
             self._leases[asked] = {task_id}
             self.gave(old, task_id)
 
@@ -96,12 +105,26 @@ class Holdings:
             if task not in self._leases.get(lease, ())
         ]
 
-    def resolved(self, doubts: Iterable[int]) -> None:
-        """These sessions can change nothing any more, and what they had done is known."""
-        for pid in doubts:
-            self.doubts.pop(pid, None)
+    @property
+    def doubts(self) -> Mapping[int, float]:
+        """Sessions that were asked for a lease and have not answered, each with when it was asked
+        last: what the database says that we hold is to be compared with what is here."""
+        return self._doubts
 
-    def went_back(self, tasks: Iterable[int]) -> None:
-        """These were handed back: who runs one of them does so under a lease that is no more."""
-        for run in [run for task in tasks if (run := self.running.get(task)) is not None]:
-            run.ask("lease_lost")
+    def doubt(self, backend_pid: int, since: float) -> None:
+        """This session was asked for a lease at that time (monotonic) and has not answered."""
+        self._doubts[backend_pid] = max(since, self._doubts.get(backend_pid, since))
+
+    def resolved(self, doubts: Mapping[int, float]) -> None:
+        """What these sessions had done by then is known; who has been asked again since is not."""
+        for backend_pid, since in doubts.items():
+            if self._doubts.get(backend_pid) == since:
+                del self._doubts[backend_pid]
+
+    def went_back(self, tasks: Iterable[int], held: Mapping[LeaseId, list[int]]) -> None:
+        """These were handed back: who runs one of them, and not under one of the leases that are
+        held by now, does so under a lease that is no more."""
+        for task in tasks:
+            run = self.running.get(task)
+            if run is not None and task not in held.get(run.lease, ()):
+                run.ask("lease_lost")

@@ -22,7 +22,7 @@ from perdure.run.slots import Threads
 from perdure.settings import Settings
 from perdure.store import binding, queue
 from perdure.store.database import Database, Session
-from perdure.store.faults import translated
+from perdure.store.faults import is_refusal, translated
 from perdure.store.operations import Added, Operation
 from perdure.store.queue import Saving, Settling, move_document, saved_document
 from perdure.tasks.codec import excess
@@ -40,6 +40,18 @@ REPORT_SECONDS = 1.0
 SEPARATE_TRIES = 3
 
 T = TypeVar("T")
+
+
+class OwnLease:
+    """The lease that a run asks for itself. Its id is made once: asking again is harmless."""
+
+    __slots__ = ("asking", "id", "unanswered")
+
+    def __init__(self) -> None:
+        self.id: LeaseId = str(uuid4())
+        self.asking = asyncio.Lock()
+        self.unanswered: dict[int, float] = {}
+        """Sessions that were asked and have not answered: it may be there, or come yet."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,7 +108,7 @@ class FencedRun:
         """The last report as JSON text that has not been written yet."""
         self._own = False
         self._reported: float | None = None
-        self._separating: asyncio.Lock | None = None
+        self._separating: OwnLease | None = None
 
     @property
     def started_at(self) -> float:
@@ -178,41 +190,43 @@ class FencedRun:
         return Enqueued(task_id, Answer(answer))
 
     async def separate(self) -> None:
-        """Have a lease of one's own, once. The id is made before: asking again is harmless.
+        """Have a lease of one's own, once.
 
         Raises:
             LeaseLost: the lease does not hold the task any more.
             DatabaseUnavailable: the database does not answer.
         """
         if self._separating is None:
-            self._separating = asyncio.Lock()
-        async with self._separating:
+            self._separating = OwnLease()
+        asked, holdings = self._separating, self.tools.holdings
+        async with asked.asking:
             if self._own:
                 return
-            own, holdings = str(uuid4()), self.tools.holdings
-            holdings.expects(own)
+            holdings.expects(asked.id)
             holder = None
             try:
-                holder = await self._ask_for(own)
+                holder = await self._ask_for(asked)
             finally:
-                holdings.separated(self.task_id, self.lease, own, holder)
+                holdings.separated(self.task_id, self.lease, asked.id, holder, asked.unanswered)
             self.lease = holder
             self._own = True
 
-    async def _ask_for(self, own: LeaseId) -> LeaseId:
+    async def _ask_for(self, asked: OwnLease) -> LeaseId:
         for _ in range(SEPARATE_TRIES - 1):
             with suppress(DatabaseUnavailable):
-                return await self._separate(own)
-        return await self._separate(own)
+                return await self._ask_once_for(asked)
+        return await self._ask_once_for(asked)
 
-    async def _separate(self, own: LeaseId) -> LeaseId:
+    async def _ask_once_for(self, asked: OwnLease) -> LeaseId:
         async with self.tools.database.connection() as connection:
-            session = Session(self.tools.database, connection)
+            session, sent = Session(self.tools.database, connection), time.monotonic()
             try:
-                return await queue.separate(session, self.lease, self.task_id, own)
-            except BaseException:
-                # It may have been done all the same: then the task is found under that lease.
-                self.tools.holdings.doubts[session.backend_pid] = time.monotonic()
+                return await queue.separate(session, self.lease, self.task_id, asked.id)
+            except BaseException as error:
+                if not is_refusal(error):
+                    # It will be ended: nobody else may have it.
+                    asked.unanswered[session.backend_pid] = sent
+                    connection.pgconn.finish()
                 raise
 
     async def _run_on(self, on: object, name: str, params: dict[str, object]) -> None:

@@ -33,6 +33,8 @@ _PLANNER = (
     " -c plan_cache_mode=force_generic_plan"
 )
 _ISOLATION = "-c default_transaction_isolation=read\\ committed"
+REPLY_MARGIN_SECONDS = 5.0
+"""Beyond the server's bound on a statement, before its reply is given up."""
 _ReadOnly = psycopg.errors.ReadOnlySqlTransaction
 
 
@@ -87,7 +89,7 @@ class Session:
         cursor = self._cursor
         text = self._database.text(name)
         with left_if_read_only(self._connection):
-            async with asyncio.timeout(self._database.statement_seconds + 5):
+            async with asyncio.timeout(self._database.reply_seconds):
                 if self._database.pooled:
                     async with self._connection.transaction():
                         await cursor.execute(text, params)
@@ -193,6 +195,11 @@ class Database:
         self._sync_pool: ConnectionPool[Connection[Row]] | None = None
         self._opening = asyncio.Lock()  # two first uses at one moment must not open two pools
         self._opening_sync = threading.Lock()
+
+    @property
+    def reply_seconds(self) -> float:
+        """How long the reply to a statement is waited for."""
+        return self.statement_seconds + REPLY_MARGIN_SECONDS
 
     def text(self, name: str) -> LiteralString:
         """The SQL of the statement called `name`."""

@@ -38,6 +38,12 @@ def is_transient(error: BaseException) -> bool:
     return isinstance(error, OSError)
 
 
+def is_refusal(error: BaseException) -> bool:
+    """Whether the server itself has said no, and goes on: then nothing of the statement is done."""
+    code = error.sqlstate if isinstance(error, psycopg.Error) else None
+    return code is not None and not code.startswith(("08", "57P"))
+
+
 def is_data_error(error: BaseException) -> bool:
     """Whether the database refused a value as such: repeating it cannot help."""
     if not isinstance(error, psycopg.Error) or error.sqlstate is None:

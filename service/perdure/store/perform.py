@@ -294,7 +294,7 @@ async def _run(
     connection: AsyncConnection[Row], database: Database, operation: Operation[Any]
 ) -> list[Row]:
     text = database.text(operation.statement)
-    async with asyncio.timeout(database.statement_seconds + 5):
+    async with asyncio.timeout(database.reply_seconds):
         if database.pooled and _is_idle(connection):
             async with connection.transaction():
                 cursor = await connection.execute(text, operation.params)

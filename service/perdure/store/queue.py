@@ -10,6 +10,7 @@ from uuid import uuid4
 
 import psycopg
 
+from perdure.errors import DatabaseUnavailable
 from perdure.store.database import Session
 from perdure.tasks.places import Claimed, Ended, LeaseId, Mail, Move, Ready, Saved, Waiting
 from perdure.tasks.plan import Pick
@@ -214,13 +215,20 @@ async def leases_of(session: Session, worker: int) -> dict[LeaseId, list[int]]:
 
 
 async def end_session(session: Session, backend_pid: int) -> None:
-    """End another session of the runtime's, so that nothing sent there can commit any more."""
+    """End another session of the runtime's, so that nothing sent there can commit any more.
+
+    Raises:
+        DatabaseUnavailable: it has not ended yet.
+    """
     try:
-        await session.run("end_session", {"pid": backend_pid})
+        ((ended,),) = await session.run("end_session", {"pid": backend_pid})
     except psycopg.Error as error:
         # Not ours any more: it has ended, and the server has given its number to another.
-        if error.sqlstate != "PD003":
-            raise
+        if error.sqlstate == "PD003":
+            return
+        raise
+    if not ended:
+        raise DatabaseUnavailable(f"the server's process {backend_pid} does not end")
 
 
 def saved_document(saved: Saved | None) -> str:
