@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
+from typing import cast
+
+import pytest
+from psycopg.conninfo import conninfo_to_dict
 from tests.kit.databases import Database
 from tests.kit.stepping import stepped
+
+from perdure.run import chores
+from perdure.run.chores import Chores
+from perdure.store.database import Database as Store
+from perdure.store.upkeep import Keep
 
 SECONDS = "interval '7 days', interval '30 days', interval '7 days'"
 
@@ -78,12 +87,17 @@ async def test_of_two_that_drop_ranges_at_once_the_second_finds_none_left(
         assert await second.end() == [(None,)]
 
 
-async def test_what_is_named_by_a_key_that_somebody_has_locked_is_retired_later(
-    database: Database,
-) -> None:
+def without_ranges(database: Database) -> None:
+    """From now on all goes to the default partitions."""
     name_ranges = "select relname from pg_class where relname ~ '^(tasks|outcomes)_[0-9]+$'"
     for (part,) in database.rows(name_ranges):
         database.execute(f"drop table if exists perdure.{part}")
+
+
+async def test_what_is_named_by_a_key_that_somebody_has_locked_is_retired_later(
+    database: Database,
+) -> None:
+    without_ranges(database)
     rows = database.rows(
         "select task_id from perdure.enqueue('a', unique_key => 'k')"
         " union all select task_id from perdure.enqueue('a')"
@@ -98,6 +112,25 @@ async def test_what_is_named_by_a_key_that_somebody_has_locked_is_retired_later(
         await other.run("commit")
     assert database.value(f"select perdure.retire({SECONDS}, 10)") == 1
     assert database.value("select count(*) from perdure.unique_keys") == 0
+
+
+async def test_a_locked_key_does_not_keep_the_other_batches_from_being_retired(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(chores, "RETIRE_MOST", 4)
+    without_ranges(database)
+    tasks = [database.value("select task_id from perdure.enqueue('a', unique_key => 'k')")]
+    tasks += [enqueue(database) for _ in range(11)]
+    for task_id in tasks:
+        end(database, task_id, "completed", 10)
+    parameters = cast("dict[str, str]", conninfo_to_dict(database.dsn))
+    session = Store(parameters, database.schema).sync_session()
+    async with stepped(database) as other:
+        await other.run("begin")
+        await other.run("select from perdure.unique_keys where key = 'k' for update")
+        Chores().keep_up(session, Keep(0, 0, 0))
+        assert database.rows("select task_id from perdure.outcomes") == [(tasks[0],)]
+    session.close()
 
 
 def test_a_range_with_too_much_to_keep_waits(database: Database) -> None:

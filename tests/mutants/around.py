@@ -239,4 +239,13 @@ MUTANTS: Final = (
         tests=LOST_REPLIES,
         red=("test_an_enqueue_without_a_key_is_unknown_and_not_repeated",),
     ),
+    Mutant(
+        name="X59",
+        says="one locked key ends retention for the minute",
+        file="service/perdure/run/chores.py",
+        old="< RETIRE_MOST // 2:",
+        new="< RETIRE_MOST:",
+        tests="tests/integration/test_retention.py",
+        red=("test_a_locked_key_does_not_keep_the_other_batches_from_being_retired",),
+    ),
 )
