@@ -233,8 +233,7 @@ class Completer:
 
     def _wrote(self, runs: Sequence[Plain]) -> None:
         """What follows from a flush, counted for the batch as a whole."""
-        for run in runs:
-            self._holdings.gave(run.lease, run.task_id)
+        self._holdings.gave_all(runs)
         spent: defaultdict[tuple[str, int], list[float]] = defaultdict(list)
         for run in runs:
             spent[run.claimed.name, run.claimed.lane].append(run.ended - run.started)

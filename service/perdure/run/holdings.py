@@ -8,6 +8,13 @@ from typing import Protocol
 from perdure.tasks.places import Claimed, LeaseId
 
 
+class Placed(Protocol):
+    """A task and the lease that it is held under."""
+
+    lease: LeaseId
+    task_id: int
+
+
 class Running(Protocol):
     """A run, as far as the parts that only ask it to stop need to know it."""
 
@@ -45,12 +52,12 @@ class Holdings:
     def took(self, claimed: Iterable[Claimed]) -> None:
         """These tasks are here now."""
         leases = self._leases
+        last, held = "", set[int]()
         for task in claimed:
-            held = leases.get(task.lease)
-            if held is None:
-                leases[task.lease] = {task.task_id}
-            else:
-                held.add(task.task_id)
+            if task.lease != last:  # Those of one lease mostly come together.
+                last = task.lease
+                held = leases.setdefault(last, set())
+            held.add(task.task_id)
 
     def expects(self, lease: LeaseId) -> None:
         """A lease of a task's own is asked for: it may exist before its reply has come, so nobody
@@ -82,6 +89,18 @@ class Holdings:
             held.discard(task_id)
             if not held:
                 del self._leases[lease]
+
+    def gave_all(self, runs: Iterable[Placed]) -> None:
+        """The same for many."""
+        leases = self._leases
+        last, held = "", set[int]()
+        for run in runs:
+            if run.lease != last:
+                last = run.lease
+                held = leases.get(last) or set()
+            held.discard(run.task_id)
+            if not held:
+                leases.pop(last, None)
 
     @property
     def tasks(self) -> int:
