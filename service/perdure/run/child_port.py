@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from perdure.declare.kind import Answer, Enqueued, NewTask
 from perdure.store import binding
-from perdure.store.database import Database
+from perdure.store.database import Database, left_if_read_only
 from perdure.store.operations import Added, Operation
 from perdure.tasks.places import Saved
 from perdure.tasks.policies import RetryDefaults
@@ -67,7 +67,8 @@ class SyncPort(_Port):
         """As RunPort."""
         fence = self._ask("fence")
         with self._database.sync_lent() as connection, connection.transaction():
-            self._run_on(connection, "fence", fence)
+            with left_if_read_only(connection):
+                self._run_on(connection, "fence", fence)
             yield connection
 
     def save_on(self, on: CallersConnection, saved: Saved) -> None:
@@ -105,7 +106,8 @@ class AsyncPort(_Port):
         """As RunPort."""
         fence = await self._wait("fence")
         async with self._database.lent() as connection, connection.transaction():
-            await self._run_on(connection, "fence", fence)
+            with left_if_read_only(connection):
+                await self._run_on(connection, "fence", fence)
             yield connection
 
     async def save_on(self, on: CallersConnection, saved: Saved) -> None:

@@ -21,7 +21,7 @@ from perdure.run.holdings import Holdings
 from perdure.run.slots import Threads
 from perdure.settings import Settings
 from perdure.store import binding, queue
-from perdure.store.database import Database, Session
+from perdure.store.database import Database, Session, left_if_read_only
 from perdure.store.faults import is_refusal, translated
 from perdure.store.operations import Added, Operation
 from perdure.store.queue import Saving, Settling, move_document, saved_document
@@ -157,7 +157,8 @@ class FencedRun:
         """As RunPort. What the handler's own statements raise leaves as the driver raised it."""
         await self.separate()
         async with self.tools.database.lent() as connection, connection.transaction():
-            await self._run_on(connection, "fence", {})
+            with left_if_read_only(connection):
+                await self._run_on(connection, "fence", {})
             yield connection
 
     async def save_on(self, on: CallersConnection, saved: Saved) -> None:
@@ -308,7 +309,8 @@ class ThreadPort:
         """As RunPort."""
         self._wait(self._fenced.separate())
         with self._fenced.tools.database.sync_lent() as connection, connection.transaction():
-            self._run_on(connection, "fence", {})
+            with left_if_read_only(connection):
+                self._run_on(connection, "fence", {})
             yield connection
 
     def save_on(self, on: CallersConnection, saved: Saved) -> None:

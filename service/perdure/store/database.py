@@ -320,32 +320,35 @@ class Database:
 
     @asynccontextmanager
     async def lent(self) -> AsyncIterator[AsyncConnection[Row]]:
-        """Borrow a connection of the pool; what statements raise leaves as the driver raised it."""
+        """Borrow a connection of the pool; what statements raise leaves as the driver raised it.
+
+        It is lent to a handler, and what is raised may come from any other database of its.
+        """
         with translated():
             pool = await self.pool()
         async with pool.connection() as connection:
-            with left_if_read_only(connection):
-                yield connection
+            yield connection
 
     @contextmanager
     def sync_lent(self) -> Iterator[Connection[Row]]:
         """The same for a thread."""
         with translated():
             pool = self.sync_pool()
-        with pool.connection() as connection, left_if_read_only(connection):
+        with pool.connection() as connection:
             yield connection
 
     @asynccontextmanager
     async def connection(self) -> AsyncIterator[AsyncConnection[Row]]:
-        """Borrow a connection of the pool; errors of the driver leave translated."""
+        """Borrow a connection of the pool for ourselves; errors of the driver leave translated."""
         with translated():
             async with self.lent() as connection:
-                yield connection
+                with left_if_read_only(connection):
+                    yield connection
 
     @contextmanager
     def sync_connection(self) -> Iterator[Connection[Row]]:
         """The same for a thread."""
-        with translated(), self.sync_lent() as connection:
+        with translated(), self.sync_lent() as connection, left_if_read_only(connection):
             yield connection
 
     async def close(self) -> None:
