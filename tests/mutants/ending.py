@@ -20,6 +20,7 @@ FENCE: Final = "tests/integration/test_fence.py"
 LEASES: Final = "tests/chaos/test_leases.py"
 SETTLE: Final = "tests/integration/test_settle.py"
 TRANSACTIONS: Final = "tests/conformance/test_transactions.py"
+OPEN: Final = "tests/integration/test_open_transactions.py"
 
 MUTANTS: Final = (
     Mutant(
@@ -189,5 +190,23 @@ MUTANTS: Final = (
             "test_a_child_that_dies_alone_is_guilty_only_after_crashes",
             "test_a_start_decides_before_the_handler_is_called",
         ),
+    ),
+    Mutant(
+        name="X58",
+        says="a save waits for a handler's open transaction, and all endings behind it",
+        file=f"{RUN}/saves.py",
+        old="partial(queue.save_at_once, session)",
+        new="partial(queue.save, session)",
+        tests=OPEN,
+        red=("test_a_report_beside_an_open_checkpoint_holds_up_no_neighbour_and_no_completion",),
+    ),
+    Mutant(
+        name="X58b",
+        says="a completion waits for an open transaction of its own run, which waits for it",
+        file=f"{FUNCTIONS}/complete.1.sql",
+        old="perform set_config('lock_timeout', '2s', true);",
+        new="null;",
+        tests=OPEN,
+        red=("test_a_completion_beside_an_open_transaction_of_its_own_run_fails_soon",),
     ),
 )

@@ -10,25 +10,22 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import Counter, defaultdict, deque
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from typing import NamedTuple, Protocol, TypeAlias, TypeVar
+from typing import NamedTuple, Protocol
 
 from perdure.run.events import Bus, TaskEnded, TaskLost, TasksCompleted
+from perdure.run.halving import halving
 from perdure.run.holdings import Holdings
 from perdure.run.loop import Loop
+from perdure.run.saves import Saves
 from perdure.store import queue
 from perdure.store.database import Database, Session
-from perdure.store.faults import is_data_error
 from perdure.store.queue import Done, Saving, Settled, Settling
 from perdure.tasks.places import Claimed, LeaseId, Mail, Move
 
-T = TypeVar("T")
-A = TypeVar("A")
-Unsaved: TypeAlias = tuple[Saving, "asyncio.Future[bool] | None"]
-
 SETTLE_MOST = 200
-"""Moves, or saves, of one statement: one transaction, so this bounds how long locks are held."""
+"""Moves of one statement: one transaction, so this bounds how long locks are held."""
 FLUSH_BYTES = 16 * 2**20
 """Results that one statement carries, but for the last one: a server takes no more than 1 GiB."""
 BUSY_SECONDS = 0.02
@@ -89,9 +86,7 @@ class Completer:
         self._cut_off: list[int] = []
         self._plain: deque[Plain] = deque()
         self._moves: deque[Handed] = deque()
-        self._saves: dict[int, Saving] = {}
-        self._answers: deque[tuple[Saving, asyncio.Future[bool]]] = deque()
-        self._unsaved: list[Unsaved] = []
+        self._saves = Saves()
         self._flying = 0
 
     @property
@@ -112,26 +107,22 @@ class Completer:
 
     def save_soon(self, saving: Saving) -> None:
         """Save with the next flush; the last value of a task wins."""
-        self._saves[saving.task_id] = merged(self._saves.get(saving.task_id), saving)
+        self._saves.ask_soon(saving)
         self.loop.wake()
 
     async def save(self, saving: Saving) -> bool:
         """Save durably; False: the lease is lost. Calls of one moment share a commit."""
-        answer: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        soon = self._saves.pop(saving.task_id, None)
-        if soon is not None and saving.progress is None:
-            saving = saving._replace(progress=soon.progress)
-        self._answers.append((saving, answer))
+        answer = self._saves.ask(saving)
         self.loop.wake()
         return await answer
 
     def forget(self, task_id: int) -> Saving | None:
         """A run is over: what it wanted to be saved soon and was not yet; it rides its ending."""
-        return self._saves.pop(task_id, None)
+        return self._saves.forget(task_id)
 
     async def drained(self) -> None:
         """Flush until nothing is left; the caller bounds the time."""
-        while self.backlog or self._to_save:
+        while self.backlog or self._saves.waiting:
             self.loop.wake()
             await asyncio.sleep(BUSY_SECONDS / 4)
 
@@ -144,8 +135,8 @@ class Completer:
     async def once(self) -> float | None:
         """One flush: saves, then plain endings, then moves; then wait for the next hand-in."""
         session = await self._connected()
-        if self._to_save:
-            await self._flush_saves(session)
+        if self._saves.waiting:
+            await self._saves.flush(session)
         held_back = False
         ended = bool(self._plain or self._moves)
         if self._plain:
@@ -156,11 +147,7 @@ class Completer:
             self._relieved()
         if held_back:
             return BUSY_SECONDS
-        return 0 if self._plain or self._moves or self._to_save else None
-
-    @property
-    def _to_save(self) -> bool:
-        return bool(self._saves or self._answers or self._unsaved)
+        return 0 if self._plain or self._moves else self._saves.delay
 
     async def _connected(self) -> Session:
         """The connection; a lost one is ended first, so that nothing which was sent on it can be
@@ -174,24 +161,6 @@ class Completer:
             await queue.end_session(session, self._cut_off[-1])
             self._cut_off.pop()
         return session
-
-    async def _flush_saves(self, session: Session) -> None:
-        """Save in the order in which each run has asked; what was not answered stays, in front.
-
-        All that was asked by now: what is settled after this must not overtake a save of its run.
-        """
-        asked, self._answers = self._answers, deque()
-        soon, self._saves = self._saves, {}
-        self._unsaved += [*asked, *((saving, None) for saving in soon.values())]
-        while self._unsaved:
-            batch = [*of_different_tasks(self._unsaved[:SETTLE_MOST])]
-            order = sorted(range(len(batch)), key=lambda n: _place(batch[n][0]))
-            answers = await halving(
-                partial(queue.save, session), [batch[number][0] for number in order]
-            )
-            del self._unsaved[: len(batch)]
-            for number, held in zip(order, answers, strict=True):
-                _answer(batch[number][1], held)
 
     async def _flush_plain(self, session: Session) -> bool:
         """Write plain successes; whether some were held back by a locked lease."""
@@ -329,45 +298,6 @@ class Completer:
             self._bus.emit(TaskLost(task_id=task_id, name=name, attempt=attempt))
 
 
-def _answer(waits: asyncio.Future[bool] | None, held: bool | Exception) -> None:
-    """Tell who waits for a save, if anybody still does."""
-    if waits is None or waits.done():
-        return
-    if isinstance(held, Exception):
-        waits.set_exception(held)
-    else:
-        waits.set_result(held)
-
-
-def of_different_tasks(saves: Iterable[Unsaved]) -> Iterator[Unsaved]:
-    """The first of them, up to the second of one task: a statement writes a row once."""
-    seen: set[int] = set()
-    for saving, answer in saves:
-        if saving.task_id in seen:
-            return
-        seen.add(saving.task_id)
-        yield saving, answer
-
-
-async def halving(
-    send: Callable[[Sequence[T]], Awaitable[Sequence[A]]], batch: Sequence[T]
-) -> list[A | Exception]:
-    """Send a batch; the answers in its order, the error in the place of a refused value.
-
-    A value that is refused spoils its batch: it is halved until the value stands alone. Any other
-    fault is raised, whatever has been answered by then: all of it may be sent again.
-    """
-    try:
-        return [*await send(batch)]
-    except Exception as error:
-        if not is_data_error(error):
-            raise
-        if len(batch) == 1:
-            return [error]
-    middle = len(batch) // 2
-    return [*await halving(send, batch[:middle]), *await halving(send, batch[middle:])]
-
-
 def _place(item: Settling | Saving) -> tuple[LeaseId, int]:
     """Where it stands in a statement: two workers lock in one order."""
     return item.lease, item.task_id
@@ -377,14 +307,3 @@ def _refusal(handed: Handed, error: Exception) -> Handed:
     decide = handed.refused(error)
     settling = handed.settling._replace(move=decide(()), progress=None)
     return handed._replace(settling=settling, decide=decide, refusals=1)
-
-
-def merged(old: Saving | None, new: Saving) -> Saving:
-    """A later save over an earlier one that has not been written: what is missing stays."""
-    if old is None:
-        return new
-    return new._replace(
-        saved=new.saved if new.saved is not None else old.saved,
-        progress=new.progress if new.progress is not None else old.progress,
-        explicit=new.explicit or old.explicit,
-    )

@@ -271,7 +271,9 @@ class FencedRun:
             )
 
     def _saving(self, saved: Saved | None) -> Saving:
-        return Saving(self.lease, self.task_id, self.attempt, self.started_at, saved)
+        return Saving(
+            self.lease, self.task_id, self.attempt, self.started_at, saved, alone=self._own
+        )
 
     def _lost(self) -> LeaseLost:
         return LeaseLost(

@@ -97,6 +97,12 @@ class Session:
                 await cursor.execute(text, params, prepare=self._database.prepare)
                 return await cursor.fetchall() if _has_rows(cursor) else []
 
+    async def run_at_once(self, name: str, params: Params) -> list[Row]:
+        """The same; but a lock that is not free within a moment is psycopg's LockNotAvailable."""
+        async with asyncio.timeout(self._database.reply_seconds), self._connection.transaction():
+            await self.run("do_not_wait", {})
+            return await self.run(name, params)
+
     async def count(self, name: str, params: Params) -> int:
         """Execute the statement called `name`; the number of rows that it changed."""
         await self.run(name, params)

@@ -44,6 +44,11 @@ def is_refusal(error: BaseException) -> bool:
     return code is not None and not code.startswith(("08", "57P"))
 
 
+def is_locked(error: BaseException) -> bool:
+    """Whether it is given up for a lock that somebody holds."""
+    return isinstance(error, psycopg.errors.LockNotAvailable)
+
+
 def is_data_error(error: BaseException) -> bool:
     """Whether the database refused a value as such: repeating it cannot help."""
     if not isinstance(error, psycopg.Error) or error.sqlstate is None:

@@ -65,6 +65,9 @@ class Saving(NamedTuple):
     saved: Saved | None = None
     explicit: bool = False
     progress: str | None = None
+    alone: bool = False
+    """Whether the run has a lease of its own: a transaction of its handler may be open, with a
+    checkpoint in it."""
 
 
 class Settled(NamedTuple):
@@ -184,8 +187,16 @@ async def settle(session: Session, worker: int, moves: Sequence[Settling]) -> li
 
 async def save(session: Session, saves: Sequence[Saving]) -> list[bool]:
     """Save execution metadata and progress of several runs; False where the lease is lost."""
-    document = "[" + ",".join(map(saving_document, saves)) + "]"
-    return [held for _, held in sorted(await session.run("save", {"saves": document}))]
+    return [held for _, held in sorted(await session.run("save", _saves(saves)))]
+
+
+async def save_at_once(session: Session, saves: Sequence[Saving]) -> list[bool]:
+    """The same, but it does not wait for a transaction that is open.
+
+    Raises:
+        psycopg errors: LockNotAvailable where it would have to.
+    """
+    return [held for _, held in sorted(await session.run_at_once("save", _saves(saves)))]
 
 
 async def hand_back(session: Session, tasks: Sequence[tuple[LeaseId, int]]) -> list[int]:
@@ -229,6 +240,10 @@ async def end_session(session: Session, backend_pid: int) -> None:
         raise
     if not ended:
         raise DatabaseUnavailable(f"the server's process {backend_pid} does not end")
+
+
+def _saves(saves: Sequence[Saving]) -> dict[str, object]:
+    return {"saves": "[" + ",".join(map(saving_document, saves)) + "]"}
 
 
 def saved_document(saved: Saved | None) -> str:

@@ -1,0 +1,130 @@
+"""A handler's open transaction, with a checkpoint in it: it holds up no neighbour, nor itself."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import psycopg
+import pytest
+from pydantic import BaseModel
+from tests.kit.databases import Database
+from tests.kit.running import running
+
+from perdure.declare.context import TaskContext
+from perdure.declare.kind import TaskKind
+from perdure.errors import DatabaseUnavailable
+from perdure.service import TaskService
+
+
+class Page(BaseModel):
+    """A small checkpoint."""
+
+    number: int = 0
+
+
+kind = TaskKind("together", dict[str, Any], execution_metadata=Page)
+# Long: the server ends who sleeps in a fenced transaction for the length of a lease.
+LONG: dict[str, Any] = {"execution__lease_duration": "30s"}
+TASKS = 4
+
+
+async def test_a_report_beside_an_open_checkpoint_holds_up_no_neighbour_and_no_completion(
+    database: Database,
+) -> None:
+    builder = TaskService.builder()
+    began: list[int] = []
+    together, opened, go = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    @builder.task(kind)
+    async def run(context: TaskContext[dict[str, Any], Page]) -> None:
+        began.append(context.task_id)
+        if len(began) == TASKS:
+            assert database.value("select count(*) from perdure.leases") == 1
+            together.set()
+        await together.wait()
+        if context.task_id != began[0]:
+            await opened.wait()
+            context.execution_metadata.number = 2
+            await context.checkpoint()
+            return
+        async with await psycopg.AsyncConnection.connect(database.dsn) as own:
+            context.execution_metadata.number = 1
+            await context.checkpoint(on=own)
+            context.progress(1, 2)
+            opened.set()
+            await go.wait()
+            context.progress(2, 2)
+            await context.complete(None, on=own)
+
+    database.execute(
+        "insert into perdure.tasks (name) select 'together' from generate_series(1, %s::int)",
+        [TASKS],
+    )
+    async with running(database, builder.build(), **LONG) as worker:
+        count = "select count(*) from perdure.outcomes"
+        await worker.until(lambda: database.value(count) == TASKS - 1, 10)
+        go.set()
+        await worker.until(lambda: database.value(count) == TASKS, 10)
+    assert database.value("select count(*) from perdure.attempts") == 0
+    database.check_drained()
+
+
+async def test_what_was_put_off_is_saved_when_the_transaction_is_over(database: Database) -> None:
+    builder = TaskService.builder()
+    asked, tried, saved, go = (asyncio.Event() for _ in range(4))
+
+    @builder.task(kind)
+    async def run(context: TaskContext[dict[str, Any], Page]) -> None:
+        async with await psycopg.AsyncConnection.connect(database.dsn) as own:
+            context.execution_metadata.number = 1
+            await context.checkpoint(on=own)
+            context.progress(1, 2)
+            context.execution_metadata.number = 2
+            later = asyncio.create_task(context.checkpoint())
+            asked.set()
+            await tried.wait()
+            assert not later.done()
+        await later
+        saved.set()
+        await go.wait()
+
+    @builder.task("short")
+    async def short(_: TaskContext[dict[str, Any], None]) -> None:
+        pass
+
+    async with running(database, builder.build(), **LONG) as worker:
+        task = await worker.enqueue("together")
+        async with asyncio.timeout(20):
+            await asked.wait()
+            # What is asked before an ending is sent before it.
+            await worker.ended(await worker.enqueue("short"))
+            tried.set()
+            await saved.wait()
+        rows = "select execution_metadata, progress -> 'done' from perdure.progress"
+        assert database.rows(rows) == [({"number": 2}, 1)]
+        go.set()
+        await worker.ended(task)
+    database.check_drained()
+
+
+async def test_a_completion_beside_an_open_transaction_of_its_own_run_fails_soon(
+    database: Database,
+) -> None:
+    builder = TaskService.builder()
+    raised: list[BaseException] = []
+
+    @builder.task(kind)
+    async def run(context: TaskContext[dict[str, Any], Page]) -> None:
+        connect = psycopg.AsyncConnection.connect
+        async with await connect(database.dsn) as one, await connect(database.dsn) as other:
+            await context.checkpoint(on=one)
+            with pytest.raises((DatabaseUnavailable, psycopg.errors.LockNotAvailable)) as caught:
+                async with asyncio.timeout(8):
+                    await context.complete(None, on=other)
+            raised.append(caught.value)
+
+    async with running(database, builder.build(), **LONG) as worker:
+        await worker.ended(await worker.enqueue("together"))
+    assert raised
+    database.check_drained()
