@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from typing import Any
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 import psycopg
 import pytest
@@ -255,6 +255,45 @@ async def test_a_key_whose_task_has_ended_is_given_to_one_of_two(database: Datab
         assert not await other.start(enqueue)
         await one.run("commit")
         assert await other.end() == [("kept",)]
+
+
+@pytest.mark.parametrize("policy", ["keep", "replace"])
+def test_a_request_that_comes_again_is_told_of_its_task_also_when_that_has_ended(
+    database: Database, policy: str
+) -> None:
+    def asked(request: UUID) -> tuple[int, str]:
+        """By one call, and by one of a document, which answer the same."""
+        entry = {
+            "name": "a", "unique_key": "k", "unique_policy": policy, "request_id": str(request),
+        }  # fmt: skip
+        called = database.rows(
+            "select * from perdure.enqueue('a', unique_key => 'k', unique_policy => %s,"
+            " request_id => %s)",
+            (policy, request),
+        )
+        several = "select task_id, answer from perdure.enqueue_many(%s::jsonb)"
+        assert database.rows(several, (json.dumps([entry]),)) == called
+        ((id_, answer),) = called
+        return id_, answer
+
+    request = uuid4()
+    made = asked(request)
+    assert made[1] == "created"
+    database.execute("select perdure.cancel(%s::bigint)", (made[0],))
+    assert asked(request) == made
+    database.execute("select perdure.retry(%s::bigint)", (made[0],))
+    database.execute("select perdure.cancel(%s::bigint)", (made[0],))
+    later = asked(uuid4())
+    assert (later[0] > made[0], later[1]) == (True, "created")
+    assert database.value("select count(*) from perdure.tasks") == 2
+
+
+@pytest.mark.parametrize("value", ["", "no uuid", 7])
+def test_a_request_id_that_is_none_is_refused(database: Database, value: object) -> None:
+    document = json.dumps([{"name": "a", "unique_key": "k", "request_id": value}])
+    with pytest.raises(psycopg.Error, match="request_id must be of type") as caught:
+        database.rows("select * from perdure.enqueue_many(%s::jsonb)", (document,))
+    assert caught.value.sqlstate == "PD004"
 
 
 def test_a_task_cannot_be_ended_twice(database: Database) -> None:

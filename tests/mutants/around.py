@@ -172,18 +172,29 @@ MUTANTS: Final = (
         name="X37",
         says="a unique key that is there is read without a lock on its row",
         file=f"{FUNCTIONS}/hold_key.1.sql",
-        old="""unique_keys as k (key, task_id) values (hold_key.unique_key, new_id)
+        old="""unique_keys as k (key, task_id, request_id)
+    values (hold_key.unique_key, new_id, hold_key.request_id)
     on conflict (key) do update set key = excluded.key
-    returning k.task_id into holder;
+    returning k.task_id, k.request_id into holder, asked;
 """,
-        new="""unique_keys as k (key, task_id)
-    select hold_key.unique_key, new_id
+        new="""unique_keys as k (key, task_id, request_id)
+    select hold_key.unique_key, new_id, hold_key.request_id
     where not exists (select from perdure.unique_keys as k where k.key = hold_key.unique_key)
     on conflict (key) do nothing;
-    select k.task_id into holder from perdure.unique_keys as k where k.key = hold_key.unique_key;
+    select k.task_id, k.request_id into holder, asked from perdure.unique_keys as k
+    where k.key = hold_key.unique_key;
 """,
         tests=BY_HAND,
         red=("test_a_key_whose_task_has_ended_is_given_to_one_of_two",),
+    ),
+    Mutant(
+        name="X60",
+        says="an enqueue under a key that comes again makes another task",
+        file=f"{FUNCTIONS}/hold_key.1.sql",
+        old="if asked = hold_key.request_id then",
+        new="if false then",
+        tests=LOST_REPLIES,
+        red=("test_an_enqueue_with_a_key_is_repeated_and_makes_one_task",),
     ),
     Mutant(
         name="X42",

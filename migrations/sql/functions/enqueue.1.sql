@@ -1,15 +1,18 @@
 -- Enqueues one task in the caller's transaction: it exists if and only if that commits. Answers its
--- id and what was done: created, kept (the key is held: that task's id), replaced.
+-- id and what was done: created, kept (the key is held: that task's id), replaced. With a request_id of
+-- its own an enqueue under a key may be repeated when its answer was lost: it makes one task.
 create function perdure.enqueue(
     name text, metadata jsonb default '{}', queue text default null, priority integer default null,
     delay interval default null, run_at timestamptz default null, unique_key text default null,
     unique_policy text default 'keep', tags text[] default null, requires text[] default null,
     headers jsonb default null, max_retries integer default null,
-    retry_delays double precision[] default null, execution_metadata jsonb default null
+    retry_delays double precision[] default null, execution_metadata jsonb default null,
+    request_id uuid default null
 ) returns table (task_id bigint, answer text)
     language plpgsql security definer set search_path = pg_catalog, perdure, pg_temp as $$
 #variable_conflict use_column
 declare
+    new_id bigint;
     due timestamptz;
     wrong text;
     metadata_bytes bigint;
@@ -38,12 +41,13 @@ begin
         perform perdure.keep_depth(coalesce(
             enqueue.queue, (select y.queue from perdure.task_types as y where y.name = enqueue.name), 'default'));
     end if;
-    task_id := nextval('tasks_id_seq');
+    new_id := nextval('tasks_id_seq');
+    task_id := new_id;
     answer := 'created';
     if enqueue.unique_key is not null then
         select h.task_id, h.answer into task_id, answer
-        from perdure.hold_key(enqueue.unique_key, enqueue.unique_policy, task_id) as h;
-        if answer = 'kept' then
+        from perdure.hold_key(enqueue.unique_key, enqueue.unique_policy, new_id, enqueue.request_id) as h;
+        if task_id <> new_id then
             return next;
             return;
         end if;

@@ -78,7 +78,7 @@ begin
         cross join lateral jsonb_to_record(e.entry) as x (
             name text, metadata jsonb, queue text, priority integer, delay double precision, run_at timestamptz,
             unique_key text, unique_policy text, tags text[], requires text[], headers jsonb, max_retries integer,
-            retry_delays double precision[], execution_metadata jsonb)
+            retry_delays double precision[], execution_metadata jsonb, request_id uuid)
         where x.unique_key is not null
         order by x.unique_key collate "C", e.n
     loop
@@ -88,6 +88,6 @@ begin
             entry.name, coalesce(entry.metadata, '{}'), entry.queue, entry.priority,
             make_interval(secs => entry.delay), entry.run_at, entry.unique_key,
             coalesce(entry.unique_policy, 'keep'), entry.tags, entry.requires, entry.headers,
-            entry.max_retries, entry.retry_delays, entry.execution_metadata) as made;
+            entry.max_retries, entry.retry_delays, entry.execution_metadata, entry.request_id) as made;
     end loop;
 end $$;

@@ -45,7 +45,7 @@ begin
                 task.unique_key, (select k.task_id from perdure.unique_keys as k where k.key = task.unique_key)) is not null then
             return 'key_taken';
         end if;
-        update perdure.unique_keys set task_id = task.id where key = task.unique_key;
+        update perdure.unique_keys set task_id = task.id, request_id = null where key = task.unique_key;
     end if;
     delete from perdure.outcomes where task_id = task.id;
     insert into perdure.attempts (task_id, attempt, kind, reason, started_at, ended_at, worker_id, error)

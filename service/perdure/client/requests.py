@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from datetime import datetime, timedelta
 from typing import Any, Final, Literal, TypeAlias, TypedDict
@@ -98,6 +99,7 @@ def entry_of(task: NewTask[Any, Any], unique_key_of: UniqueKeyOf | None = None) 
         max_retries=_whole("max_retries", options.get("max_retries")),
         retry_delays=None if delays is None else [seconds("retry_delays", d) for d in delays],
         execution_metadata=task.execution_metadata_json(),
+        request_id=None if key is None else str(uuid.uuid4()),
     )
 
 

@@ -45,7 +45,10 @@ class Operation(Generic[A]):
 
 
 class Entry(NamedTuple):
-    """A task that is to be enqueued, as SQL takes it: JSON as text, durations in seconds."""
+    """A task that is to be enqueued, as SQL takes it: JSON as text, durations in seconds.
+
+    `request_id`: a uuid, by which an enqueue under a key that comes again is known.
+    """
 
     name: str
     metadata: str = "{}"
@@ -61,6 +64,7 @@ class Entry(NamedTuple):
     max_retries: int | None = None
     retry_delays: Sequence[float] | None = None
     execution_metadata: str | None = None
+    request_id: str | None = None
 
 
 _PLAIN = Entry("")[2:]

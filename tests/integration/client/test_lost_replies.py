@@ -59,10 +59,14 @@ async def test_an_enqueue_with_a_key_is_repeated_and_makes_one_task(
             *(client.enqueue("a", unique_key=f"g{n}") for n in range(5))
         )
 
-    assert cutter.cuts == 2
-    assert handle.answer is Answer.KEPT
+        cutter.cut(b"enqueue")
+        replacing = await client.enqueue("a", unique_key="k", unique_policy="replace")
+
+    assert cutter.cuts == 3
+    assert handle.answer is Answer.CREATED
     assert len({each.id for each in gathered}) == 5
-    assert tasks(database) == 6
+    assert tasks(database) == 7
+    assert database.value("select max(id) from perdure.tasks") == replacing.id
 
 
 async def test_a_lost_commit_names_the_transaction_that_can_be_asked_about(
@@ -133,7 +137,7 @@ def test_the_synchronous_client_does_the_same(database: Database, cutter: Proxy)
         with pytest.raises(UnknownOutcome):
             client.enqueue("a")
         cutter.cut(b"enqueue")
-        assert client.enqueue("a", unique_key="k").answer is Answer.KEPT
+        assert client.enqueue("a", unique_key="k").answer is Answer.CREATED
         cutter.cut(b"COMMIT")
         with pytest.raises(UnknownOutcome, match="pg_xact_status"):
             client.enqueue_many([NewTask("a")])

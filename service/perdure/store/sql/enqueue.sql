@@ -4,4 +4,5 @@ from perdure.enqueue(
     %(name)s::text, %(metadata)s::jsonb, %(queue)s::text, %(priority)s::integer,
     make_interval(secs => %(delay)s::double precision), %(run_at)s::timestamptz, %(unique_key)s::text,
     %(unique_policy)s::text, %(tags)s::text[], %(requires)s::text[], %(headers)s::jsonb,
-    %(max_retries)s::integer, %(retry_delays)s::double precision[], %(execution_metadata)s::jsonb) as e
+    %(max_retries)s::integer, %(retry_delays)s::double precision[], %(execution_metadata)s::jsonb, %(request_id)s::uuid)
+    as e
