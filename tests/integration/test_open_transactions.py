@@ -15,6 +15,7 @@ from perdure.declare.context import TaskContext
 from perdure.declare.kind import TaskKind
 from perdure.errors import DatabaseUnavailable
 from perdure.service import TaskService
+from perdure.store import queue
 
 
 class Page(BaseModel):
@@ -128,3 +129,60 @@ async def test_a_completion_beside_an_open_transaction_of_its_own_run_fails_soon
         await worker.ended(await worker.enqueue("together"))
     assert raised
     database.check_drained()
+
+
+async def test_what_was_asked_to_be_saved_before_the_lease_changed_is_saved(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    builder, save, separate = TaskService.builder(), queue.save, queue.separate
+    began: list[int] = []
+    together, patched, given, refused, saved, go = (asyncio.Event() for _ in range(6))
+
+    async def save_behind(*arguments: Any) -> list[bool]:
+        await given.wait()
+        answers = await save(*arguments)
+        refused.set()
+        return answers
+
+    async def separate_unhurried(*arguments: Any) -> Any:
+        lease = await separate(*arguments)
+        given.set()
+        await refused.wait()
+        return lease
+
+    @builder.task(kind)
+    async def run(context: TaskContext[dict[str, Any], Page]) -> None:
+        began.append(context.task_id)
+        if len(began) == TASKS:
+            together.set()
+        await together.wait()
+        if context.task_id == began[0]:
+            await patched.wait()
+            context.execution_metadata.number = 1
+            context.progress(1, 2)
+            async with asyncio.TaskGroup() as both:
+                both.create_task(context.checkpoint())
+                both.create_task(context.enqueue("later", {}, on=own))
+            await own.commit()
+            saved.set()
+        await go.wait()
+
+    database.execute(
+        "insert into perdure.tasks (name) select 'together' from generate_series(1, %s::int)",
+        [TASKS],
+    )
+    async with (
+        await psycopg.AsyncConnection.connect(database.dsn) as own,
+        running(database, builder.build(), **LONG) as worker,
+    ):
+        await together.wait()
+        monkeypatch.setattr(queue, "save", save_behind)
+        monkeypatch.setattr(queue, "separate", separate_unhurried)
+        patched.set()
+        async with asyncio.timeout(20):
+            await saved.wait()
+        rows = "select task_id, execution_metadata, progress -> 'done' from perdure.progress"
+        assert database.rows(rows) == [(began[0], {"number": 1}, 1)]
+        go.set()
+        count = "select count(*) from perdure.outcomes"
+        await worker.until(lambda: database.value(count) == TASKS)

@@ -76,10 +76,7 @@ MUTANTS: Final = (
         name="X25",
         says="checkpoint() returns before its commit",
         file=f"{RUN}/port.py",
-        old=(
-            "held = await self.tools.completer.save("
-            "self._saving(saved)._replace(explicit=explicit))"
-        ),
+        old="held = await self.tools.completer.save(saving, self)",
         new="held = self.save_soon(saved) is None",
         tests=COMPLETER,
         red=("test_a_checkpoint_is_in_the_database_when_it_returns",),
@@ -208,5 +205,14 @@ MUTANTS: Final = (
         new="null;",
         tests=OPEN,
         red=("test_a_completion_beside_an_open_transaction_of_its_own_run_fails_soon",),
+    ),
+    Mutant(
+        name="X60",
+        says="a save is lost that was asked for under the lease which its run has left since",
+        file=f"{RUN}/saves.py",
+        old="if held is False and unsaved.misplaced:",
+        new="if False:",
+        tests=OPEN,
+        red=("test_what_was_asked_to_be_saved_before_the_lease_changed_is_saved",),
     ),
 )

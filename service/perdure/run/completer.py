@@ -18,7 +18,7 @@ from perdure.run.events import Bus, TaskEnded, TaskLost, TasksCompleted
 from perdure.run.halving import halving
 from perdure.run.holdings import Holdings
 from perdure.run.loop import Loop
-from perdure.run.saves import Saves
+from perdure.run.saves import Saver, Saves
 from perdure.store import queue
 from perdure.store.database import Database, Session
 from perdure.store.queue import Done, Saving, Settled, Settling
@@ -105,14 +105,14 @@ class Completer:
         self._moves.append(handed)
         self.loop.wake()
 
-    def save_soon(self, saving: Saving) -> None:
+    def save_soon(self, saving: Saving, run: Saver) -> None:
         """Save with the next flush; the last value of a task wins."""
-        self._saves.ask_soon(saving)
+        self._saves.ask_soon(saving, run)
         self.loop.wake()
 
-    async def save(self, saving: Saving) -> bool:
+    async def save(self, saving: Saving, run: Saver | None = None) -> bool:
         """Save durably; False: the lease is lost. Calls of one moment share a commit."""
-        answer = self._saves.ask(saving)
+        answer = self._saves.ask(saving, run)
         self.loop.wake()
         return await answer
 

@@ -123,7 +123,7 @@ class FencedRun:
     def save_soon(self, saved: Saved) -> None:
         """As RunPort."""
         self.check_size(saved)
-        self.tools.completer.save_soon(self._saving(saved))
+        self.tools.completer.save_soon(self._saving(saved), self)
 
     def report(self, progress: str) -> None:
         """As RunPort: the first at once, later ones with a pause between; the last with the end."""
@@ -142,13 +142,14 @@ class FencedRun:
         if self.progress is not None and self.task_id in self.tools.holdings.running:
             self._reported = time.monotonic()
             progress, self.progress = self.progress, None
-            self.tools.completer.save_soon(self._saving(None)._replace(progress=progress))
+            self.tools.completer.save_soon(self._saving(None)._replace(progress=progress), self)
 
     async def save(self, saved: Saved, explicit: bool) -> None:
         """As RunPort."""
         self.check_size(saved)
         with translated():
-            held = await self.tools.completer.save(self._saving(saved)._replace(explicit=explicit))
+            saving = self._saving(saved)._replace(explicit=explicit)
+            held = await self.tools.completer.save(saving, self)
         if not held:
             raise self._lost()
 
@@ -189,6 +190,11 @@ class FencedRun:
                 )
         task_id, answer = operation.read(rows)
         return Enqueued(task_id, Answer(answer))
+
+    @property
+    def moving(self) -> bool:
+        """Whether a lease of its own is just being asked for, and may hold the task already."""
+        return self._separating is not None and self._separating.asking.locked()
 
     async def separate(self) -> None:
         """Have a lease of one's own, once.

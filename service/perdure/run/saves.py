@@ -11,7 +11,7 @@ import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from functools import partial
-from typing import TypeAlias
+from typing import NamedTuple, Protocol
 
 from perdure.run.halving import halving
 from perdure.store import queue
@@ -20,21 +20,50 @@ from perdure.store.faults import is_data_error, is_locked
 from perdure.store.queue import Saving
 from perdure.tasks.places import LeaseId
 
-Unsaved: TypeAlias = tuple[Saving, "asyncio.Future[bool] | None"]
-
 SAVES_MOST = 200
 """Saves of one statement: one transaction, so this bounds how long locks are held."""
 LATER_SECONDS = 0.25
 """Pause before a save that had to wait for an open transaction is tried again."""
 
 
+class Saver(Protocol):
+    """A run that saves. Its lease changes once; `moving`: it is asked for, and may have already."""
+
+    lease: LeaseId
+
+    @property
+    def moving(self) -> bool:
+        """Whether it is just being asked for."""
+
+
+class Unsaved(NamedTuple):
+    """A save, who waits for it, if anybody does, and whose it is, if that matters."""
+
+    saving: Saving
+    answer: asyncio.Future[bool] | None
+    run: Saver | None
+
+    @property
+    def misplaced(self) -> bool:
+        """Whether it names a lease that its run has changed, or is about to."""
+        run = self.run
+        return run is not None and (run.moving or run.lease != self.saving.lease)
+
+    @property
+    def current(self) -> Saving:
+        """Under the lease that the run has now."""
+        return self.saving if self.run is None else self.saving._replace(lease=self.run.lease)
+
+
 class Saves:
     """What was asked to be saved and is not yet; the completer sends it."""
 
     def __init__(self) -> None:
-        self._soon: dict[int, Saving] = {}
+        self._soon: dict[int, Unsaved] = {}
         self._asked: deque[Unsaved] = deque()
         self._shared: list[Unsaved] = []
+        self._misplaced: list[Unsaved] = []
+        """Refused under a lease that their run has left meanwhile."""
         self._alone: dict[int, deque[Unsaved]] = {}
         """By task: of a run's saves each waits for the one before."""
         self._not_before: dict[int, float] = {}
@@ -43,26 +72,27 @@ class Saves:
     @property
     def waiting(self) -> bool:
         """Whether anything is to be saved."""
-        return bool(self._soon or self._asked or self._shared or self._alone)
+        return self.delay is not None
 
     @property
     def delay(self) -> float | None:
         """How long until there is something to send; None: for ever."""
-        if self._soon or self._asked or self._shared:
+        if self._soon or self._asked or self._shared or self._misplaced:
             return 0
         return LATER_SECONDS if self._alone else None
 
-    def ask_soon(self, saving: Saving) -> None:
+    def ask_soon(self, saving: Saving, run: Saver) -> None:
         """Save with the next flush; the last value of a task wins."""
-        self._soon[saving.task_id] = merged(self._soon.get(saving.task_id), saving)
+        before = self._soon.get(saving.task_id)
+        self._soon[saving.task_id] = Unsaved(merged(before, saving), None, run)
 
-    def ask(self, saving: Saving) -> asyncio.Future[bool]:
+    def ask(self, saving: Saving, run: Saver | None) -> asyncio.Future[bool]:
         """Save durably; False: the lease is lost."""
         answer: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         soon = self._soon.pop(saving.task_id, None)
         if soon is not None and saving.progress is None:
-            saving = saving._replace(progress=soon.progress)
-        self._asked.append((saving, answer))
+            saving = saving._replace(progress=soon.saving.progress)
+        self._asked.append(Unsaved(saving, answer, run))
         return answer
 
     def forget(self, task_id: int) -> Saving | None:
@@ -71,7 +101,8 @@ class Saves:
         What was put off is tried before that.
         """
         self._not_before.pop(task_id, None)
-        return self._soon.pop(task_id, None)
+        soon = self._soon.pop(task_id, None)
+        return None if soon is None else soon.saving
 
     async def flush(self, session: Session) -> None:
         """Save in the order in which each run has asked; what was not answered stays, in front.
@@ -83,36 +114,47 @@ class Saves:
             batch = [*of_different_tasks(self._shared[:SAVES_MOST])]
             answers = await _send(partial(queue.save, session), batch, is_data_error)
             del self._shared[: len(batch)]
-            for (_, waits), held in zip(batch, answers, strict=True):
-                _answer(waits, held)
+            for unsaved, held in zip(batch, answers, strict=True):
+                if held is False and unsaved.misplaced:
+                    self._misplaced.append(unsaved)
+                else:
+                    _answer(unsaved.answer, held)
+        while self._misplaced:
+            unsaved = self._misplaced.pop()
+            self._alone.setdefault(unsaved.saving.task_id, deque()).appendleft(unsaved)
         while batch := self._due():
             answers = await _send(partial(queue.save_at_once, session), batch, _spoils)
-            for (saving, waits), held in zip(batch, answers, strict=True):
-                if isinstance(held, Exception) and is_locked(held):
-                    self._not_before[saving.task_id] = time.monotonic() + LATER_SECONDS
+            for unsaved, held in zip(batch, answers, strict=True):
+                task_id = unsaved.saving.task_id
+                if _again(unsaved, held):
+                    self._not_before[task_id] = time.monotonic() + LATER_SECONDS
                 else:
-                    self._saved(saving.task_id)
-                    _answer(waits, held)
+                    self._saved(task_id)
+                    _answer(unsaved.answer, held)
 
     def _take_asked(self) -> None:
         asked, self._asked = self._asked, deque()
         soon, self._soon = self._soon, {}
-        for saving, answer in (*asked, *((saving, None) for saving in soon.values())):
-            if not saving.alone:
-                self._shared.append((saving, answer))
+        for unsaved in (*asked, *soon.values()):
+            task_id = unsaved.saving.task_id
+            if not unsaved.saving.alone and task_id not in self._alone:
+                self._shared.append(unsaved)
                 continue
-            before = self._alone.setdefault(saving.task_id, deque())
-            if answer is None and before and before[-1][1] is None:
-                saving = merged(before.pop()[0], saving)  # noqa: PLW2901  (the last value wins)
-            before.append((saving, answer))
+            before = self._alone.setdefault(task_id, deque())
+            if unsaved.answer is None and before and before[-1].answer is None:
+                saving = merged(before.pop(), unsaved.saving)
+                before.append(unsaved._replace(saving=saving))
+            else:
+                before.append(unsaved)
 
     def _due(self) -> list[Unsaved]:
         """The next save of each run, but for those that were put off."""
         now = time.monotonic()
         due = [
-            unsaved[0] for task, unsaved in self._alone.items()
+            unsaved[0]._replace(saving=unsaved[0].current)
+            for task, unsaved in self._alone.items()
             if self._not_before.get(task, now) <= now
-        ]  # fmt: skip
+        ]
         return due[:SAVES_MOST]
 
     def _saved(self, task_id: int) -> None:
@@ -129,14 +171,19 @@ async def _send(
     spoils: Callable[[Exception], bool],
 ) -> list[bool | Exception]:
     """The answers in the order of the batch; the server gets it in the order of locks."""
-    order = sorted(range(len(batch)), key=lambda n: _place(batch[n][0]))
-    came = await halving(send, [batch[number][0] for number in order], spoils)
+    order = sorted(range(len(batch)), key=lambda n: _place(batch[n].saving))
+    came = await halving(send, [batch[number].saving for number in order], spoils)
     answers = dict(zip(order, came, strict=True))
     return [answers[number] for number in range(len(batch))]
 
 
 def _spoils(error: Exception) -> bool:
     return is_locked(error) or is_data_error(error)
+
+
+def _again(unsaved: Unsaved, held: bool | Exception) -> bool:
+    """Whether a save of a run with a lease of its own is to be tried again."""
+    return is_locked(held) if isinstance(held, Exception) else not held and unsaved.misplaced
 
 
 def _place(saving: Saving) -> tuple[LeaseId, int]:
@@ -156,17 +203,18 @@ def _answer(waits: asyncio.Future[bool] | None, held: bool | Exception) -> None:
 def of_different_tasks(saves: Iterable[Unsaved]) -> Iterator[Unsaved]:
     """The first of them, up to the second of one task: a statement writes a row once."""
     seen: set[int] = set()
-    for saving, answer in saves:
-        if saving.task_id in seen:
+    for unsaved in saves:
+        if unsaved.saving.task_id in seen:
             return
-        seen.add(saving.task_id)
-        yield saving, answer
+        seen.add(unsaved.saving.task_id)
+        yield unsaved
 
 
-def merged(old: Saving | None, new: Saving) -> Saving:
+def merged(before: Unsaved | None, new: Saving) -> Saving:
     """A later save over an earlier one that has not been written: what is missing stays."""
-    if old is None:
+    if before is None:
         return new
+    old = before.saving
     return new._replace(
         saved=new.saved if new.saved is not None else old.saved,
         progress=new.progress if new.progress is not None else old.progress,
