@@ -183,6 +183,7 @@ async def test_what_was_asked_to_be_saved_before_the_lease_changed_is_saved(
             await saved.wait()
         rows = "select task_id, execution_metadata, progress -> 'done' from perdure.progress"
         assert database.rows(rows) == [(began[0], {"number": 1}, 1)]
+        assert database.value("select count(*) from perdure.attempts") == 0
         go.set()
         count = "select count(*) from perdure.outcomes"
         await worker.until(lambda: database.value(count) == TASKS)
