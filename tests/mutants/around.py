@@ -188,7 +188,7 @@ MUTANTS: Final = (
         red=("test_a_key_whose_task_has_ended_is_given_to_one_of_two",),
     ),
     Mutant(
-        name="X60",
+        name="X62",
         says="an enqueue under a key that comes again makes another task",
         file=f"{FUNCTIONS}/hold_key.1.sql",
         old="if asked = hold_key.request_id then",
