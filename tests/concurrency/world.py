@@ -10,6 +10,7 @@ from uuid import uuid4
 from tests.kit.databases import Database
 
 from perdure.store.database import statements
+from perdure.store.operations import Entry
 from perdure.store.queue import Settling, array_literal, move_document
 from perdure.tasks.places import Ended, Move, Waiting
 
@@ -233,10 +234,7 @@ class World:
 
 def enqueue_values(key: str | None, policy: str) -> dict[str, Any]:
     """For the statement that enqueues one task."""
-    optional = ("queue", "priority", "delay", "run_at", "tags", "requires", "headers",
-                "max_retries", "retry_delays", "execution_metadata")  # fmt: skip
-    given = {"name": "a", "metadata": "{}", "unique_key": key, "unique_policy": policy}
-    return {**dict.fromkeys(optional), **given}
+    return Entry("a", unique_key=key, unique_policy=policy)._asdict()
 
 
 def finish_values(worker: int, runs: list[tuple[str, int, int]]) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from tests.kit.databases import Database
 from tests.property.places import Model, Task
 
 from perdure.store.database import statements
+from perdure.store.operations import Entry
 from perdure.store.queue import (
     Saving,
     Settling,
@@ -94,9 +95,7 @@ class Calls:
 
     def enqueue(self, entry: dict[str, Any]) -> None:
         """One task by the function."""
-        optional = ("queue", "delay", "run_at", "unique_key", "tags", "requires", "headers",
-                    "max_retries", "retry_delays", "execution_metadata")  # fmt: skip
-        values = {**dict.fromkeys(optional), "metadata": "{}", "unique_policy": "keep", **entry}
+        values = Entry(**{"unique_policy": "keep", **entry})._asdict()
         ((id_, answer),) = self.ask("enqueue", **values)
         self._enqueued(entry, id_, answer)
 
