@@ -50,8 +50,9 @@ class Reconciler:
     async def _over(self, session: Session) -> dict[int, float]:
         """The doubts whose sessions can change nothing any more: they are ended.
 
-        Behind a pooler none can be named. What is cut off there before its COMMIT was sent is
-        rolled back, and that is sent while the client waits for its reply: then it is over.
+        Behind a pooler none can be named, nor bounded by the server. What is cut off there before
+        its COMMIT is rolled back, and no client sends one later than it waits for a reply. A COMMIT
+        that a synchronous standby holds up for longer than that is found after the next doubt.
         """
         doubts = dict(self._holdings.doubts)
         if session.pooled:
