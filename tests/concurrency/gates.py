@@ -65,13 +65,13 @@ class Gates:
 
     def open(self, session: Stepped) -> bool:
         """Let a session go on that stands before a gate; False if it waits for something else."""
-        text = "select %s = any (pg_blocking_pids(%s))"
-        if not self._database.value(text, [self._pid, session.backend_pid]):
-            return False
         side = self._sides[id(session)]
+        text = "select pg_advisory_unlock(%s, %s) where %s = any (pg_blocking_pids(%s))"
+        values = [side, self._opened[side] + 1, self._pid, session.backend_pid]
+        if not self._database.value(text, values):
+            return False
         self._opened[side] += 1
         self.stops += 1
-        self._database.value("select pg_advisory_unlock(%s, %s)", [side, self._opened[side]])
         return True
 
 
