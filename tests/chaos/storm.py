@@ -12,7 +12,6 @@ import argparse
 import itertools
 import json
 import math
-import os
 import secrets
 import shutil
 import signal
@@ -37,10 +36,9 @@ from tests.faults.oracle import CLASSES, judge, shown
 from tests.faults.service import CANARY
 from tests.faults.service import POISONED as EXIT_CODE
 from tests.faults.watch import Watcher
-from tests.kit.databases import Database, new_database
+from tests.kit.databases import Database, new_database, own_server
 from tests.kit.fleet import until
 
-from perdure.embedded import EmbeddedServer
 from perdure.store.migrate import migrate
 
 SERVER: Final = {"fsync": "off", "synchronous_commit": "on", "max_connections": "200"}
@@ -136,11 +134,8 @@ def say(text: str) -> None:
 def storm(minutes: float, seed: int, folder: Path) -> Report:
     """One segment: faults for so long, then heal, drain, judge."""
     chance = Chance(seed, "storm")
-    binaries = os.environ.get("PERDURE_TEST_BINARIES")
     with ExitStack() as stack:
-        server = stack.enter_context(
-            EmbeddedServer(settings=SERVER, binaries=Path(binaries) if binaries else None)
-        )
+        server = stack.enter_context(own_server(SERVER))
         database = stack.enter_context(new_database(server))
         migrate(database.dsn, schema_name=database.schema)
         for table in TABLES:

@@ -40,7 +40,7 @@ def pull_request(seed: int) -> list[Part]:
     """At most 12 minutes: a minute of storm, more orders, the mutants that matter to the change."""
     return [
         Part("storm", ("-m", "tests.chaos.storm", "--minutes", "1", "--seed", str(seed))),
-        Part("pairs of operations", (*PYTEST, "tests/concurrency"), {ORDERS: "12"}),
+        Part("pairs of operations", (*PYTEST, "tests/concurrency"), {ORDERS: "6"}),
         Part("mutants", ("-m", "tests.mutants", *concerned(changed()))),
     ]
 
@@ -52,7 +52,7 @@ def nightly(seed: int, minutes: float) -> list[Part]:
     return [
         Part("storm", storm),
         Part("mutants", ("-m", "tests.mutants")),
-        Part("pairs of operations", (*PYTEST, "tests/concurrency"), {ORDERS: "60"}),
+        Part("pairs of operations", (*PYTEST, "tests/concurrency"), {ORDERS: "20"}),
         Part("state machine", (*PYTEST, "tests/property"), {STATES: "2000"}),
         *(Part(f"rows, {n} of {NIGHTLY_TIMES}", rows) for n in range(1, NIGHTLY_TIMES + 1)),
         Part("peers", ("-m", "tests.faults.peers", "--json")),
