@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import psycopg
 import pytest
 from tests.invariants import ALWAYS, AT_THE_END
 from tests.kit.databases import Database, Server, new_database
+from tests.kit.fleet import until
 from tests.kit.proxy import Where, proxied
 
 
@@ -178,3 +181,17 @@ def test_a_cut_finds_a_plain_query_and_a_commit(
         assert proxy.cuts == 1
     committed = words == b"COMMIT" and where != "request"
     assert empty_database.value("select count(*) from noted") == committed
+
+
+def test_a_proxy_keeps_no_socket_of_a_connection_that_is_over(empty_database: Database) -> None:
+    with proxied(empty_database.dsn) as proxy:
+        before = descriptors()
+        for _ in range(5):
+            with psycopg.connect(proxy.dsn) as connection:
+                connection.execute("select 1")
+        assert proxy.accepted == 5
+        until(lambda: descriptors() <= before)
+
+
+def descriptors() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))

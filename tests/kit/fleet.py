@@ -67,7 +67,9 @@ class Process:
             return code
         descriptor = os.pidfd_open(self.pid)
         try:
-            select.select([descriptor], [], [], timeout)
+            ended = select.poll()  # Unlike select, for any number of descriptors.
+            ended.register(descriptor, select.POLLIN)
+            ended.poll(timeout * 1_000)
         finally:
             os.close(descriptor)
         return self._popen.wait(timeout=0.1)

@@ -88,7 +88,7 @@ class Proxy:
         self._given = dsn
         self._server = _address(dsn)
         self._listener = socket.create_server(("127.0.0.1", 0))
-        self._sockets: list[socket.socket] = [self._listener]
+        self._sockets = {self._listener}
         self._words: bytes | None = None
         self._times = 0
         self._where: Where = "reply"
@@ -135,7 +135,7 @@ class Proxy:
     def close(self) -> None:
         """Hang up everything."""
         self._end.set()
-        for each in self._sockets:
+        for each in tuple(self._sockets):
             _hang_up(each)
             each.close()
         self.pass_on()
@@ -151,11 +151,22 @@ class Proxy:
                     continue
                 for end in (client, server):
                     end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                self._sockets += [client, server]
+                self._sockets |= {client, server}
                 self.accepted += 1
                 line = _Line(**self._passing, doomed=threading.Event())
-                for pump, ends in ((self._ask, (client, server)), (self._answer, (server, client))):
-                    threading.Thread(target=pump, args=(*ends, line), daemon=True).start()
+                threading.Thread(
+                    target=self._carry, args=(client, server, line), daemon=True
+                ).start()
+
+    def _carry(self, client: socket.socket, server: socket.socket, line: _Line) -> None:
+        """Until both have hung up: a proxy that serves for long keeps no socket that is over."""
+        answering = threading.Thread(target=self._answer, args=(server, client, line), daemon=True)
+        answering.start()
+        self._ask(client, server, line)
+        answering.join()
+        for end in (client, server):
+            end.close()
+            self._sockets.discard(end)
 
     def _ask(self, client: socket.socket, server: socket.socket, line: _Line) -> None:
         statements = Statements()
