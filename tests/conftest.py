@@ -10,6 +10,7 @@ from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 from tests.kit.databases import Database, GivenServer, Server, new_database, own_server
 
 MEMORY = Path("/dev/shm")
@@ -24,6 +25,10 @@ if (
 ):
     os.environ["TMPDIR"] = str(MEMORY)
     tempfile.tempdir = None
+
+# No test of ours is timed: a machine that is busy elsewhere makes nothing wrong.
+settings.register_profile("untimed", deadline=None)
+settings.load_profile("untimed")
 
 # The servers of tests run without fsync; workers of tests, in processes too, have to accept that.
 os.environ.setdefault("PERDURE_PERSISTENCE__ALLOW_UNSAFE_DURABILITY", "true")
