@@ -6,6 +6,7 @@ import threading
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
+from datetime import datetime
 from itertools import cycle
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from tests.faults.cluster import Cluster, cluster, data
 from tests.invariants import AT_THE_END
 from tests.kit.databases import Database
 from tests.kit.fleet import B5, SLACK, Fleet, until
-from tests.kit.relay import all_work, begun, ended
+from tests.kit.relay import all_work, begun, counters, ended, enqueue, opened_gate
 
 pytestmark = pytest.mark.alone
 
@@ -64,6 +65,12 @@ class Producer(threading.Thread):
         self.join()
 
 
+def now(database: Database) -> datetime:
+    """The database's clock."""
+    moment: datetime = database.value("select clock_timestamp()")
+    return moment
+
+
 def end_all(database: Database) -> None:
     """Wait until every task has ended; what was broken off is tried again without a pause."""
 
@@ -80,13 +87,11 @@ def end_all(database: Database) -> None:
 def check_all(database: Database, *, rewound: bool = False) -> None:
     """Every task has ended once and well, with each of its effects once; nobody was blamed.
 
-    `rewound`: some runs have ended in a time that is gone, and no history tells of them. One whose
-    end was just to be written when the server was lost may have ended without its last pages.
+    `rewound`: some runs have ended in a time that is gone, and no history tells of them.
     """
     assert not database.rows("select id, state from perdure.task_states where state <> 'completed'")
     assert not database.rows("select from perdure.attempts where kind = 'crash'")
-    tables = [("effect", "effects", 1), ("pages", "pages", 20)][: 1 if rewound else 2]
-    for name, table, times in tables:
+    for name, table, times in (("effect", "effects", 1), ("pages", "pages", 20)):
         wrong = database.rows(
             "select t.id, count(e.task_id) from perdure.tasks as t"
             f" left join {table} as e on e.task_id = t.id where t.name = %s"
@@ -155,6 +160,30 @@ def test_what_had_ended_in_the_unreplicated_end_runs_again_beside_what_still_run
         end_all(new)
     assert begun(fleet, long, 1)
     check_all(new, rewound=True)
+
+
+@pytest.mark.parametrize(("name", "how"), [("writer", "end"), ("writer_apart", "transaction")])
+def test_a_run_does_not_go_on_from_what_was_lost_with_the_old_primary(
+    asynchronous: Cluster, tmp_path: Path, name: str, how: str
+) -> None:
+    old, new = asynchronous.old, asynchronous.new
+    with Fleet(new, "tests.kit.rough:service", tmp_path) as fleet:
+        (task,) = enqueue(old, name, how=how)
+        fleet.start(dsn=asynchronous.way.dsn)
+        until(lambda: begun(fleet, task, 1))
+        asynchronous.catch_up()
+        asynchronous.stream.swallow(new=True)
+        with opened_gate(fleet):
+            until(lambda: fleet.ledger.records("written", task))
+        asynchronous.kill_primary()
+        asynchronous.promote()
+        assert not new.rows("select from pages")
+        until(lambda: new.rows("select from perdure.workers where heartbeat_at > %s", (now(new),)))
+        with opened_gate(fleet):
+            end_all(new)
+    assert new.rows("select page from pages order by page") == [(0,), (1,), (2,)]
+    assert begun(fleet, task, 2)
+    assert counters(new, task) == ("completed", 2, 0, 1, 0)
 
 
 def test_after_a_synchronous_failover_nothing_that_was_acknowledged_is_lost(

@@ -32,6 +32,7 @@ class Pages(BaseModel):
     page: int = 0
 
 
+WRITTEN = 3
 Plain = TaskContext[Request, None]
 Paged = TaskContext[Request, Pages]
 
@@ -46,6 +47,12 @@ def gate() -> Path:
 async def opened() -> None:
     """Wait until the test has made the file."""
     while not gate().exists():  # noqa: ASYNC110  (it is made by another process)
+        await asyncio.sleep(0.01)
+
+
+async def closed() -> None:
+    """Wait until the test has removed it."""
+    while gate().exists():  # noqa: ASYNC110  (as above)
         await asyncio.sleep(0.01)
 
 
@@ -102,6 +109,40 @@ async def gated(context: Paged) -> int:
     note("saved", context.task_id)
     await asyncio.Event().wait()
     return context.execution_metadata.page
+
+
+@builder.task("writer")
+async def writer(context: Paged) -> int:
+    """The first run writes three pages behind the gate, waits for the next gate, and goes on."""
+    note("start", context.task_id, page=context.execution_metadata.page)
+    if context.attempt == 1:
+        await opened()
+    while context.execution_metadata.page < WRITTEN:
+        await write_page(context)
+    if context.attempt == 1:
+        note("written", context.task_id)
+        await closed()
+        await opened()
+        note("goes on", context.task_id)
+        if context.metadata.how == "checkpoint":
+            await context.checkpoint()
+        elif context.metadata.how == "transaction":
+            await write_page(context)
+    return context.execution_metadata.page
+
+
+@builder.task("writer_apart", isolated=True)
+async def writer_apart(context: Paged) -> int:
+    """The same in a child process."""
+    return await writer(context)
+
+
+async def write_page(context: Paged) -> None:
+    """A page and its checkpoint in one transaction."""
+    page = context.execution_metadata.page
+    async with context.transaction() as connection:
+        await connection.execute("insert into pages values (%s, %s)", (context.task_id, page))
+        context.execution_metadata.page += 1
 
 
 @builder.task("zombie")

@@ -22,6 +22,7 @@ PUBLICATION: Final = "tests/integration/test_publication.py"
 REFUSALS: Final = "tests/integration/test_refusals.py"
 SHAPE: Final = "tests/test_shape.py"
 SIGNALS: Final = "tests/conformance/test_signals.py"
+TIMELINE: Final = "tests/integration/test_timeline.py"
 
 MUTANTS: Final = (
     Mutant(
@@ -195,6 +196,15 @@ MUTANTS: Final = (
         new="if false then",
         tests=LOST_REPLIES,
         red=("test_an_enqueue_with_a_key_is_repeated_and_makes_one_task",),
+    ),
+    Mutant(
+        name="X63",
+        says="a run goes on from what was lost with the old primary",
+        file="service/perdure/run/port.py",
+        old="return self._wrote and self.timeline != self.tools.database.timeline.number",
+        new="return False",
+        tests=TIMELINE,
+        red=("test_a_run_does_not_go_on_from_what_another_server_may_lack",),
     ),
     Mutant(
         name="X42",

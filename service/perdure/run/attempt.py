@@ -299,7 +299,7 @@ class Attempt(StoppableRun):
         self, move: Move, decide: Callable[[Sequence[Mail]], Move], progress: str | None
     ) -> None:
         self._handed = True
-        self.tools.completer.hand_in(self._settling(move, decide, progress))
+        self.tools.completer.hand_in(self._settling(move, decide, progress)._replace(run=self))
 
     def _settling(
         self, move: Move, decide: Callable[[Sequence[Mail]], Move], progress: str | None = None
@@ -319,6 +319,15 @@ class Attempt(StoppableRun):
     def refuse(self, error: BaseException) -> Handed:
         """What is written instead of a result that the database refuses."""
         decide = self._refused(error)
+        return self._settling(decide(()), decide)
+
+    def rewind(self) -> Handed:
+        """Its end as that of a run that was broken off: what it had written may be gone."""
+        ending = Ending(
+            attempt=self.attempt, stop_reason=self.reason or "shutdown", unwound=True,
+            explicit=self.claimed.explicit,
+        )  # fmt: skip
+        decide = self._decider(ending)
         return self._settling(decide(()), decide)
 
     def abandon(self) -> None:

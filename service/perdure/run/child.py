@@ -182,6 +182,7 @@ class Stage:
         self.definition: TaskDefinition = service.registry[self._claimed.name]
         self._metadata = self.definition.metadata.load(self._claimed.metadata)
         self._database = service.database()
+        self._database.timeline.followed = True
         self._operation_of = service.operation_of
         run_fields.set(
             {

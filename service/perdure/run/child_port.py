@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from perdure.declare.kind import Answer, Enqueued, NewTask
+from perdure.errors import LeaseLost
 from perdure.store import binding
 from perdure.store.database import Database, left_if_read_only
 from perdure.store.operations import Added, Operation
@@ -54,6 +55,15 @@ class _Port:
         """As RunPort."""
         self._ask("report", progress=progress)
 
+    def _fence(self, params: dict[str, Any]) -> dict[str, Any]:
+        """What the worker has sent to fence a write here, as the statement takes it."""
+        if self._database.timeline.number not in {0, params["timeline"]}:
+            raise LeaseLost(
+                "another server has taken over, and may lack what the run has written: the task "
+                "goes on from what is there"
+            )
+        return {name: value for name, value in params.items() if name != "timeline"}
+
 
 class SyncPort(_Port):
     """For plain handlers, as SyncRunPort says."""
@@ -90,8 +100,8 @@ class SyncPort(_Port):
         task_id, answer = operation.read(rows)
         return Enqueued(task_id, Answer(answer))
 
-    def _run_on(self, on: object, name: str, params: dict[str, object]) -> None:
-        binding.execute_sync(on, self._database, name, params)
+    def _run_on(self, on: object, name: str, params: dict[str, Any]) -> None:
+        binding.execute_sync(on, self._database, name, self._fence(params))
 
 
 class AsyncPort(_Port):
@@ -133,5 +143,5 @@ class AsyncPort(_Port):
     async def _wait(self, what: str, **body: object) -> Any:
         return await asyncio.to_thread(self._ask, what, **body)
 
-    async def _run_on(self, on: object, name: str, params: dict[str, object]) -> None:
-        await binding.execute(on, self._database, name, params)
+    async def _run_on(self, on: object, name: str, params: dict[str, Any]) -> None:
+        await binding.execute(on, self._database, name, self._fence(params))

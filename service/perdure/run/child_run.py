@@ -148,7 +148,9 @@ class ChildRun:
         """What fences a transaction of the child's own: the run has a lease of its own from now."""
         self._explicit = True
         await self._run.separate()
-        return {"lease": self._run.lease, "task": self._run.claimed.task_id}
+        self._run.check_timeline()
+        task_id, timeline = self._run.claimed.task_id, self._run.timeline
+        return {"lease": self._run.lease, "task": task_id, "timeline": timeline}
 
     def _ended(self, end: Message) -> Ending | None:
         if end["completed"]:

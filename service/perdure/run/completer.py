@@ -32,11 +32,23 @@ BUSY_SECONDS = 0.02
 """Pause before a lease that somebody had locked is asked again."""
 
 
+class Rewindable(Protocol):
+    """A run whose end was decided by what it had written."""
+
+    @property
+    def rewound(self) -> bool:
+        """Whether a standby has taken over that may lack it."""
+
+    def rewind(self) -> Handed:
+        """What is written instead of its end: it goes on from what is there."""
+
+
 class Handed(NamedTuple):
     """A move on its way: `decide` is asked again when there is mail that it did not know.
 
     refused: what decides instead when the database refuses the value itself.
     settled: told what became of it: the move that was made, or None for a lost lease.
+    run: whose end it is, if what it knows may have been lost with a server.
     """
 
     settling: Settling
@@ -44,9 +56,10 @@ class Handed(NamedTuple):
     refused: Callable[[BaseException], Callable[[Sequence[Mail]], Move]]
     settled: Callable[[Move | None], None]
     refusals: int = 0
+    run: Rewindable | None = None
 
 
-class Plain(Done, Protocol):
+class Plain(Done, Rewindable, Protocol):
     """A run whose end is a plain success: a result and perhaps a checkpoint are to be written."""
 
     claimed: Claimed
@@ -84,6 +97,7 @@ class Completer:
         self._relieved = relieved
         self._session: Session | None = None
         self._cut_off: list[int] = []
+        self._timeline = database.timeline.number
         self._plain: deque[Plain] = deque()
         self._moves: deque[Handed] = deque()
         self._saves = Saves()
@@ -96,13 +110,17 @@ class Completer:
 
     def end(self, run: Plain) -> None:
         """Hand in a plain success."""
+        if run.rewound:
+            self.hand_in(run.rewind())
+            return
         if not self._plain:
             self.loop.wake()
         self._plain.append(run)
 
     def hand_in(self, handed: Handed) -> None:
         """Hand in any other end of a run, or a move of a task that was not begun."""
-        self._moves.append(handed)
+        run = handed.run
+        self._moves.append(handed if run is None or not run.rewound else run.rewind())
         self.loop.wake()
 
     def save_soon(self, saving: Saving, run: Saver) -> None:
@@ -135,6 +153,9 @@ class Completer:
     async def once(self) -> float | None:
         """One flush: saves, then plain endings, then moves; then wait for the next hand-in."""
         session = await self._connected()
+        if self._timeline != self._database.timeline.number:
+            self._timeline = self._database.timeline.number
+            self._rewind()
         if self._saves.waiting:
             await self._saves.flush(session)
         held_back = False
@@ -148,6 +169,16 @@ class Completer:
         if held_back:
             return BUSY_SECONDS
         return 0 if self._plain or self._moves else self._saves.delay
+
+    def _rewind(self) -> None:
+        """A standby has taken over: ends that rest on what it may lack are not written."""
+        plain, moves = self._plain, self._moves
+        self._plain = deque(run for run in plain if not run.rewound)
+        self._moves = deque(
+            handed.run.rewind() if handed.run is not None and handed.run.rewound else handed
+            for handed in moves
+        )
+        self._moves += [run.rewind() for run in plain if run.rewound]
 
     async def _connected(self) -> Session:
         """The connection; a lost one is ended first, so that nothing which was sent on it can be

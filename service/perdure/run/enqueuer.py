@@ -125,6 +125,7 @@ class Enqueuer:
         self._lanes_version = -1
         self._lanes_wanted = 0
         self._session: Session | None = None
+        self._timeline = database.timeline.number
         self._returning: list[Claimed] = []
         self._reconciler = Reconciler(database, holdings, worker_id, clock)
         self._stalled = False
@@ -160,6 +161,8 @@ class Enqueuer:
     def take(self) -> Claimed | None:
         """The next task for a free slot, if there is one."""
         if not self.buffer or self.closed or self.held or self._is_paused(self.buffer[0]):
+            return None
+        if self._timeline != self._database.timeline.number:
             return None
         self._stalled = False
         self._taken += 1
@@ -212,6 +215,10 @@ class Enqueuer:
     async def once(self) -> float | None:
         """One turn: hand back, plan, claim; how long to wait for the next."""
         session = await self._connected()
+        if self._timeline != self._database.timeline.number:
+            # What waits here was read from a server that another has taken over from.
+            self._timeline = self._database.timeline.number
+            await self._give_back(list(self.buffer))
         if self._returning:
             await self._return()
         await self._give_back_stale()

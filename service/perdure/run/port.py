@@ -94,8 +94,8 @@ class FencedRun:
     lease of its own, so that no open transaction stands in its neighbours' way.
     """
 
-    __slots__ = ("_own", "_reported", "_separating", "attempt", "claimed", "lease", "progress",
-                 "started", "task_id", "tools")  # fmt: skip
+    __slots__ = ("_own", "_reported", "_separating", "_wrote", "attempt", "claimed", "lease",
+                 "progress", "started", "task_id", "timeline", "tools")  # fmt: skip
 
     def __init__(self, claimed: Claimed, tools: Tools) -> None:
         self.claimed = claimed
@@ -106,9 +106,16 @@ class FencedRun:
         self.started = 0.0
         self.progress: str | None = None
         """The last report as JSON text that has not been written yet."""
+        self.timeline = tools.database.timeline.number
+        self._wrote = claimed.execution_metadata is not None or claimed.steps is not None
         self._own = False
         self._reported: float | None = None
         self._separating: OwnLease | None = None
+
+    @property
+    def rewound(self) -> bool:
+        """Whether a standby has taken over that may lack what this run has written, or has read."""
+        return self._wrote and self.timeline != self.tools.database.timeline.number
 
     @property
     def started_at(self) -> float:
@@ -203,6 +210,7 @@ class FencedRun:
             LeaseLost: the lease does not hold the task any more.
             DatabaseUnavailable: the database does not answer.
         """
+        self._writes()
         if self._separating is None:
             self._separating = OwnLease()
         asked, holdings = self._separating, self.tools.holdings
@@ -237,8 +245,17 @@ class FencedRun:
                 raise
 
     async def _run_on(self, on: object, name: str, params: dict[str, object]) -> None:
+        self.check_timeline()
         fence = {"lease": self.lease, "task": self.task_id}
         await binding.execute(on, self.tools.database, name, {**fence, **params})
+
+    def check_timeline(self) -> None:
+        """LeaseLost for a run that must not go on from what it believes to be written."""
+        if self.rewound:
+            raise LeaseLost(
+                f"another server has taken over, and may lack what task {self.task_id} has "
+                "written: the task goes on from what is there"
+            )
 
     def checkpoint_params(self, saved: Saved) -> dict[str, object]:
         """What the statement `checkpoint` takes besides lease and task; TooLarge beyond a limit."""
@@ -277,9 +294,16 @@ class FencedRun:
             )
 
     def _saving(self, saved: Saved | None) -> Saving:
+        if saved is not None:
+            self._writes()
         return Saving(
             self.lease, self.task_id, self.attempt, self.started_at, saved, alone=self._own
         )
+
+    def _writes(self) -> None:
+        """From the first time on it counts which server has taken what was written."""
+        if not self._wrote:
+            self._wrote, self.timeline = True, self.tools.database.timeline.number
 
     def _lost(self) -> LeaseLost:
         return LeaseLost(
@@ -345,6 +369,7 @@ class ThreadPort:
         return Enqueued(task_id, Answer(answer))
 
     def _run_on(self, on: object, name: str, params: dict[str, object]) -> None:
+        self._fenced.check_timeline()
         fence = {"lease": self._fenced.lease, "task": self._fenced.claimed.task_id}
         binding.execute_sync(on, self._fenced.tools.database, name, {**fence, **params})
 

@@ -35,6 +35,10 @@ class Saver(Protocol):
     def moving(self) -> bool:
         """Whether it is just being asked for."""
 
+    @property
+    def rewound(self) -> bool:
+        """Whether a standby has taken over that may lack what the run has saved before."""
+
 
 class Unsaved(NamedTuple):
     """A save, who waits for it, if anybody does, and whose it is, if that matters."""
@@ -48,6 +52,11 @@ class Unsaved(NamedTuple):
         """Whether it names a lease that its run has changed, or is about to."""
         run = self.run
         return run is not None and (run.moving or run.lease != self.saving.lease)
+
+    @property
+    def rewound(self) -> bool:
+        """Whether it must not be written any more."""
+        return self.run is not None and self.run.rewound
 
     @property
     def current(self) -> Saving:
@@ -110,6 +119,7 @@ class Saves:
         All that was asked by now: what is settled after this must not overtake a save of its run.
         """
         self._take_asked()
+        self._refuse_rewound()
         while self._shared:
             batch = [*of_different_tasks(self._shared[:SAVES_MOST])]
             answers = await _send(partial(queue.save, session), batch, is_data_error)
@@ -146,6 +156,17 @@ class Saves:
                 before.append(unsaved._replace(saving=saving))
             else:
                 before.append(unsaved)
+
+    def _refuse_rewound(self) -> None:
+        """What rests on saves that a standby which has taken over may lack is not written."""
+        alone = [unsaved for waiting in self._alone.values() for unsaved in waiting]
+        gone = [unsaved for unsaved in (*self._shared, *alone) if unsaved.rewound]
+        if gone:
+            self._shared = [unsaved for unsaved in self._shared if not unsaved.rewound]
+            for unsaved in gone:
+                self._alone.pop(unsaved.saving.task_id, None)
+                self._not_before.pop(unsaved.saving.task_id, None)
+                _answer(unsaved.answer, held=False)
 
     def _due(self) -> list[Unsaved]:
         """The next save of each run, but for those that were put off."""

@@ -102,6 +102,7 @@ class Worker:
         self.id = 0
         self._registry = registry
         self._database = database
+        database.timeline.followed = True
         self._operation_of = operation_of
         self._bus = bus
         self._rng = rng or random.Random()  # noqa: S311  (jitter, no secret)

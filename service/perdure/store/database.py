@@ -21,6 +21,7 @@ from psycopg_pool import AsyncConnectionPool, ConnectionPool
 
 from perdure.store.faults import translated
 from perdure.store.schema import in_statement
+from perdure.store.timeline import Timeline
 from perdure.store.version import require_version
 
 Row: TypeAlias = tuple[Any, ...]
@@ -194,6 +195,7 @@ class Database:
         self.prepare = prepare
         self.pooled = False
         """Whether a pooler in transaction mode stands in between; known after the first connect."""
+        self.timeline = Timeline()
         self._parameters = dict(parameters)
         self._texts = statements(schema_name)
         self._pool_sizes = (pool_min_size, pool_max_size)
@@ -382,11 +384,15 @@ class Database:
     async def _prepare_async(self, connection: AsyncConnection[Row]) -> None:
         connection.adapters.register_dumper(int, Int8Dumper)
         connection.prepare_threshold = None if self.pooled or self.prepare is False else 5
-        if self.pooled:
+        if self.pooled:  # Its connections outlive a failover behind it: they tell nothing.
             await connection.set_isolation_level(IsolationLevel.READ_COMMITTED)
+        else:
+            await self.timeline.look(connection, self.text("timeline"))
 
     def _prepare_sync(self, connection: Connection[Row]) -> None:
         connection.adapters.register_dumper(int, Int8Dumper)
         connection.prepare_threshold = None if self.pooled or self.prepare is False else 5
         if self.pooled:
             connection.isolation_level = IsolationLevel.READ_COMMITTED
+        else:
+            self.timeline.look_sync(connection, self.text("timeline"))
