@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Literal, NamedTuple, TypeAlias
 
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
@@ -92,6 +92,7 @@ class Proxy:
         self._words: bytes | None = None
         self._times = 0
         self._where: Where = "reply"
+        self._then: Callable[[], object] = bool
         self._passing: dict[Way, threading.Event] = {"asked": _open(), "answered": _open()}
         self._swallowing: list[threading.Event] = []
         self._end = threading.Event()
@@ -107,13 +108,22 @@ class Proxy:
         """Connect to this server from now on; connections that are there stay where they are."""
         self._server = _address(dsn)
 
-    def cut(self, words: bytes | None, times: int = 1, *, where: Where = "reply") -> None:
+    def cut(
+        self,
+        words: bytes | None,
+        times: int = 1,
+        *,
+        where: Where = "reply",
+        then: Callable[[], object] = bool,
+    ) -> None:
         """Cut the connections of the next `times` requests with the words; None: of none.
 
         The words are those of statements, also of prepared ones, not of what they are given.
         At the `reply`: the request has been applied, and nobody is told.
+
+        `then` is called at the moment of the cut.
         """
-        self._words, self._times, self._where = words, times, where
+        self._words, self._times, self._where, self._then = words, times, where, then
 
     def swallow(self, *, new: bool, only: Way | None = None) -> None:
         """Let nothing through the connections that are there; nor through `new` ones.
@@ -178,6 +188,7 @@ class Proxy:
                     self._words = words if self._times else None
                     self.cuts += 1
                     if self._where == "request":
+                        self._then()
                         break
                     line.doomed.set()
                 self._pass(data, server, line.asked)
@@ -187,6 +198,7 @@ class Proxy:
         with contextlib.suppress(OSError):
             while data := server.recv(2**16):
                 if line.doomed.is_set():
+                    self._then()
                     if self._where == "inside":
                         self._pass(data[: len(data) // 2], client, line.answered)
                     break
