@@ -62,7 +62,7 @@ CALM: Final = """
 OPENING: Final = 4
 """Faults at once while each comes once."""
 CALM_SECONDS: Final = 15.0
-AWAY: Final = "DatabaseUnavailable: could not connect"
+AWAY: Final = "DatabaseUnavailable: "
 LAST_CHARACTERS: Final = 500
 
 
@@ -254,7 +254,7 @@ def together(world: World, turn: Chance, chosen: Sequence[Action]) -> list[str]:
 def replace_the_dead(world: World) -> None:
     """Poison kills workers; nothing else may."""
     for member in world.crew.dead("worker"):
-        # One that starts while the server is away says so and ends: whoever runs it starts another.
+        # One that cannot begin without the server says so and ends: whoever runs it starts another.
         is_early = AWAY in member.log.read_text(errors="replace")[-LAST_CHARACTERS:]
         is_early = is_early and member.process.pid not in world.watcher.pids.values()
         if member.process.wait(1) != EXIT_CODE and not is_early:
