@@ -147,3 +147,12 @@ async def test_what_waits_for_a_slot_is_read_again(database: Database) -> None:
         assert (await worker.ended(first))["interruptions"] == 1
         row = await worker.ended(second)
     assert (row["state"], row["attempt"], row["interruptions"]) == ("completed", 1, 0)
+
+
+async def test_a_connection_that_does_not_answer_is_closed(database: Database) -> None:
+    timeline = Timeline()
+    timeline.followed = True
+    async with await psycopg.AsyncConnection.connect(database.dsn, autocommit=True) as connection:
+        with pytest.raises(TimeoutError):
+            await timeline.look(connection, "select pg_sleep(60)", 0.05)
+        assert connection.closed

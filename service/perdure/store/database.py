@@ -236,15 +236,13 @@ class Database:
         """
         with translated(self._parameters):
             try:
-                connection = await AsyncConnection.connect(
-                    self.conninfo(application=application, own=own), autocommit=True
-                )
+                conninfo = self.conninfo(application=application, own=own)
+                connection = await AsyncConnection.connect(conninfo, autocommit=True)
             except psycopg.OperationalError as error:
                 if not self._is_pooler(error):
                     raise
-                connection = await AsyncConnection.connect(
-                    self.conninfo(application=application, own=own), autocommit=True
-                )
+                conninfo = self.conninfo(application=application, own=own)
+                connection = await AsyncConnection.connect(conninfo, autocommit=True)
             await self._prepare_async(connection)
             return connection
 
@@ -321,7 +319,7 @@ class Database:
                 _, high = self._pool_sizes
                 self._sync_pool = ConnectionPool(
                     self.conninfo(), min_size=0, max_size=high, open=True,
-                    kwargs={"autocommit": True}, configure=self._prepare_sync,
+                    kwargs={"autocommit": True}, configure=self._configure_sync,
                     max_lifetime=600, timeout=30,
                 )  # fmt: skip
             return self._sync_pool
@@ -387,12 +385,15 @@ class Database:
         if self.pooled:  # Its connections outlive a failover behind it: they tell nothing.
             await connection.set_isolation_level(IsolationLevel.READ_COMMITTED)
         else:
-            await self.timeline.look(connection, self.text("timeline"))
+            await self.timeline.look(connection, self.text("timeline"), self.reply_seconds)
 
     def _prepare_sync(self, connection: Connection[Row]) -> None:
         connection.adapters.register_dumper(int, Int8Dumper)
         connection.prepare_threshold = None if self.pooled or self.prepare is False else 5
         if self.pooled:
             connection.isolation_level = IsolationLevel.READ_COMMITTED
-        else:
+
+    def _configure_sync(self, connection: Connection[Row]) -> None:
+        self._prepare_sync(connection)
+        if not self.pooled:
             self.timeline.look_sync(connection, self.text("timeline"))

@@ -6,6 +6,7 @@ it: a run that ended after it would be recorded without what it had written.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Final, LiteralString
@@ -30,14 +31,26 @@ class Timeline:
         self.number = 0
         self.followed = False
 
-    async def look(self, connection: psycopg.AsyncConnection[Any], text: LiteralString) -> None:
-        """Ask for it on a new connection, before anything else is done there."""
-        if self.followed:
-            with self._as_far_as_it_tells():
-                self._met(await (await connection.execute(text)).fetchall())
+    async def look(
+        self, connection: psycopg.AsyncConnection[Any], text: LiteralString, seconds: float
+    ) -> None:
+        """Ask for it on a new connection, before anything else is done there.
+
+        Raises:
+            TimeoutError, psycopg errors: the connection is closed.
+        """
+        if not self.followed:
+            return
+        try:
+            async with asyncio.timeout(seconds):
+                with self._as_far_as_it_tells():
+                    self._met(await (await connection.execute(text)).fetchall())
+        except BaseException:
+            connection.pgconn.finish()
+            raise
 
     def look_sync(self, connection: psycopg.Connection[Any], text: LiteralString) -> None:
-        """The same for a thread."""
+        """The same for a thread, of a pool: who waits for a connection has a limit of its own."""
         if self.followed:
             with self._as_far_as_it_tells():
                 self._met(connection.execute(text).fetchall())
