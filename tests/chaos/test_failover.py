@@ -15,7 +15,7 @@ import pytest
 from tests.faults.cluster import Cluster, cluster, data
 from tests.invariants import AT_THE_END
 from tests.kit.databases import Database
-from tests.kit.fleet import B5, Fleet, until
+from tests.kit.fleet import B5, SLACK, Fleet, until
 from tests.kit.relay import all_work, begun, counters, ended, enqueue, opened_gate
 
 PAUSE = 0.004
@@ -131,6 +131,7 @@ def test_after_an_asynchronous_failover_only_the_unreplicated_end_is_lost(
     check_all(new, rewound=True)
 
 
+@pytest.mark.alone
 def test_what_had_ended_in_the_unreplicated_end_runs_again_beside_what_still_runs(
     asynchronous: Cluster, tmp_path: Path
 ) -> None:
@@ -155,7 +156,7 @@ def test_what_had_ended_in_the_unreplicated_end_runs_again_beside_what_still_run
         asynchronous.kill_primary()
         asynchronous.promote()
         assert not new.rows("select from perdure.outcomes where task_id = any (%s)", (short,))
-        until(lambda: all(begun(fleet, task, 2) for task in short))
+        until(lambda: all(begun(fleet, task, 2) for task in short), timeout=B5 + SLACK)
         end_all(new)
     assert begun(fleet, long, 1)
     check_all(new, rewound=True)

@@ -15,11 +15,11 @@ from tests.concurrency.world import Setting, World
 
 VARIABLE = "PERDURE_TEST_ORDERS"
 SEED = "1"
-ORDERS = 2
+ORDERS = 3
 """Of a pair in the usual run, which has a time limit."""
 DULL_ORDERS = 1
 """Where one of the two meets no task: what it locks is in nobody's way."""
-INSIDE_ORDERS = 2
+INSIDE_ORDERS = 3
 """Of each of as many settings where a run is settled beside one of `BESIDE`, else one of one."""
 INSIDE_ORDERS_MOST = 20
 """Of one setting, also where all are wanted."""
