@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
-from tests.chaos.test_unknown_replies import CASES, SLOTS, Case, Scene
-from tests.kit.databases import Server, new_database
-from tests.kit.fleet import Fleet, until
-from tests.kit.proxy import Where, proxied
+from tests.faults.requests import CASES, OPTIONS, Case, Scene, played
+from tests.kit.databases import Server
+from tests.kit.fleet import until
+from tests.kit.proxy import Where
 from tests.kit.relay import enqueue
 
-OPTIONS = {"execution__concurrency": str(SLOTS), "execution__prefetch": str(SLOTS)}
 ONCE = {name: case for name, case in CASES.items() if case.times == 1}
 FIRST: tuple[Where, ...] = ("request", "reply")
 
@@ -21,18 +20,8 @@ def scene(
     server: Server, template: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Scene]:
     """Who has taken the place of one that has died is the next to die."""
-    folder = tmp_path_factory.mktemp("crashes")
-    with (
-        new_database(server, template) as database,
-        proxied(database.dsn) as proxy,
-        Fleet(database, "tests.faults.writes:service", folder) as fleet,
-    ):
-        database.execute("create table effects (task_id bigint)")
-        database.execute("create table pages (task_id bigint, page int)")
-        worker = fleet.start(dsn=proxy.dsn, **OPTIONS)
-        until(lambda: database.value("select count(*) from perdure.workers") == 1)
-        yield Scene(database, fleet, proxy, worker)
-        database.check()
+    with played(server, template, tmp_path_factory.mktemp("crashes")) as made:
+        yield made
 
 
 # Not applied, it is as if the worker had died a moment earlier: that is played for half of them.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import secrets
 import tempfile
 import time
@@ -17,7 +16,8 @@ from psycopg.types.json import Jsonb
 from tests.faults.volume import NoVolumeError, filled, move, volume
 from tests.kit.databases import Database, new_database, own_server
 from tests.kit.fleet import B4, Fleet, until
-from tests.kit.relay import all_work, ended, enqueue
+from tests.kit.lacking import lacking
+from tests.kit.relay import all_work, ended, enqueue, make_tables
 
 from perdure.embedded import EmbeddedServer
 from perdure.store.migrate import migrate
@@ -47,9 +47,7 @@ def full(request: pytest.FixtureRequest) -> Iterator[Full]:
         try:
             point = stack.enter_context(volume(160))
         except NoVolumeError as error:
-            if os.environ.get("CI"):
-                pytest.fail(str(error))
-            pytest.skip(str(error))
+            lacking(error)
         other = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="perdure-other-")))
         other.chmod(0o711)
         data, wal = (point, other) if request.param == "data" else (other, point)
@@ -59,8 +57,7 @@ def full(request: pytest.FixtureRequest) -> Iterator[Full]:
         server.start()
         database = stack.enter_context(new_database(server))
         migrate(database.dsn, schema_name=database.schema)
-        database.execute("create table effects (task_id bigint)")
-        database.execute("create table pages (task_id bigint, page int)")
+        make_tables(database)
         yield Full(server, database, point)
 
 

@@ -13,7 +13,7 @@ from psycopg import sql
 from tests.kit.databases import Database, new_database, own_server
 from tests.kit.fleet import B4, SLACK, Fleet, until
 from tests.kit.logins import as_login, new_login
-from tests.kit.relay import ended, enqueue
+from tests.kit.relay import ended, enqueue, make_tables
 
 from perdure.embedded import EmbeddedServer
 from perdure.store.migrate import grant, migrate
@@ -36,8 +36,7 @@ def small() -> Iterator[EmbeddedServer]:
 def database(small: EmbeddedServer) -> Iterator[Database]:
     with new_database(small) as made:
         migrate(made.dsn, schema_name=made.schema)
-        made.execute("create table effects (task_id bigint)")
-        made.execute("create table pages (task_id bigint, page int)")
+        make_tables(made)
         made.execute("grant insert on effects, pages to public")
         yield made
         made.check()

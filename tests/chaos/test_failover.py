@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from itertools import cycle
 from pathlib import Path
@@ -15,7 +15,7 @@ import pytest
 from tests.faults.cluster import Cluster, cluster, data
 from tests.invariants import AT_THE_END
 from tests.kit.databases import Database
-from tests.kit.fleet import B5, SLACK, Fleet, until
+from tests.kit.fleet import B5, SLACK, Fleet, Process, until
 from tests.kit.relay import all_work, begun, counters, ended, enqueue, opened_gate
 
 PAUSE = 0.004
@@ -61,6 +61,17 @@ class Producer(threading.Thread):
         """End, if the server has not ended it."""
         self._ended.set()
         self.join()
+
+
+@contextmanager
+def under_load(servers: Cluster, folder: Path) -> Iterator[tuple[Fleet, list[Process], Producer]]:
+    """Two workers by way of the cluster, and a producer at its first primary."""
+    with Fleet(servers.new, "tests.kit.service:service", folder) as fleet:
+        both = [fleet.start(dsn=servers.way.dsn) for _ in range(2)]
+        until(lambda: servers.old.value("select count(*) from perdure.workers") == 2)
+        producer = Producer(servers.old.dsn)
+        producer.start()
+        yield fleet, both, producer
 
 
 def now(database: Database) -> datetime:
@@ -109,11 +120,7 @@ def test_after_an_asynchronous_failover_only_the_unreplicated_end_is_lost(
     asynchronous: Cluster, tmp_path: Path
 ) -> None:
     old, new = asynchronous.old, asynchronous.new
-    with Fleet(new, "tests.kit.service:service", tmp_path) as fleet:
-        both = [fleet.start(dsn=asynchronous.way.dsn) for _ in range(2)]
-        until(lambda: old.value("select count(*) from perdure.workers") == 2)
-        producer = Producer(old.dsn)
-        producer.start()
+    with under_load(asynchronous, tmp_path) as (fleet, both, producer):
         until(lambda: ended(old, 200))
         replicated = set(producer.acknowledged)
         asynchronous.catch_up()
@@ -192,11 +199,7 @@ def test_after_a_synchronous_failover_nothing_that_was_acknowledged_is_lost(
     synchronous: Cluster, tmp_path: Path
 ) -> None:
     old, new = synchronous.old, synchronous.new
-    with Fleet(new, "tests.kit.service:service", tmp_path) as fleet:
-        both = [fleet.start(dsn=synchronous.way.dsn) for _ in range(2)]
-        until(lambda: old.value("select count(*) from perdure.workers") == 2)
-        producer = Producer(old.dsn)
-        producer.start()
+    with under_load(synchronous, tmp_path) as (fleet, both, producer):
         until(lambda: ended(old, 300))
         finished = {id_ for (id_,) in old.rows("select task_id from perdure.outcomes")}
         synchronous.kill_primary()
@@ -216,11 +219,7 @@ def test_workers_leave_a_demoted_primary_whose_connections_are_alive(
     synchronous: Cluster, tmp_path: Path
 ) -> None:
     old, new = synchronous.old, synchronous.new
-    with Fleet(new, "tests.kit.service:service", tmp_path) as fleet:
-        both = [fleet.start(dsn=synchronous.way.dsn) for _ in range(2)]
-        until(lambda: old.value("select count(*) from perdure.workers") == 2)
-        producer = Producer(old.dsn)
-        producer.start()
+    with under_load(synchronous, tmp_path) as (fleet, both, producer):
         until(lambda: ended(old, 200))
         synchronous.demote_primary()
         producer.stop()

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from tests.chaos.test_unknown_replies import CASES, Scene
+from tests.faults.requests import CASES, Scene
 from tests.kit.databases import Database
 from tests.kit.fleet import Fleet, until
 from tests.kit.proxy import proxied
-from tests.kit.relay import enqueue
+from tests.kit.relay import enqueue, make_tables
 
 from perdure.client.sync import SyncTaskClient
 from perdure.declare.kind import NewTask
@@ -39,8 +39,7 @@ HOSTILE = {
 
 @pytest.fixture
 def scene(database: Database, tmp_path: Path) -> Iterator[Scene]:
-    database.execute("create table effects (task_id bigint)")
-    database.execute("create table pages (task_id bigint, page int)")
+    make_tables(database)
     for name, value in HOSTILE.items():
         quoted = f"'{value}'" if name not in ("search_path", "datestyle") else value
         database.execute(f"alter database {database.name} set {name} = {quoted}")

@@ -10,13 +10,12 @@ from pathlib import Path
 import pytest
 from tests.kit.databases import Database
 from tests.kit.fleet import GRACE, SLACK, Fleet, stopped, until
-from tests.kit.relay import ended, enqueue
+from tests.kit.relay import ended, enqueue, make_tables
 
 
 @pytest.fixture
 def fleet(database: Database, tmp_path: Path) -> Iterator[Fleet]:
-    database.execute("create table effects (task_id bigint)")
-    database.execute("create table pages (task_id bigint, page int)")
+    make_tables(database)
     with Fleet(database, "tests.kit.service:service", tmp_path) as fleet:
         yield fleet
 

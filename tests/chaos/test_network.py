@@ -12,7 +12,7 @@ from tests.faults.writes import PAGES
 from tests.kit.databases import Database
 from tests.kit.fleet import B2, B4, LEASE, SLACK, Fleet, Process, until
 from tests.kit.proxy import Proxy, Way, proxied
-from tests.kit.relay import all_work, begun, ended, enqueue, registered
+from tests.kit.relay import all_work, begun, ended, enqueue, make_tables, registered
 
 pytestmark = pytest.mark.alone
 
@@ -25,8 +25,7 @@ def proxy(database: Database) -> Iterator[Proxy]:
 
 @pytest.fixture
 def fleet(database: Database, tmp_path: Path) -> Iterator[Fleet]:
-    database.execute("create table effects (task_id bigint)")
-    database.execute("create table pages (task_id bigint, page int)")
+    make_tables(database)
     with Fleet(database, "tests.faults.writes:service", tmp_path) as fleet:
         yield fleet
 

@@ -11,7 +11,7 @@ import psycopg
 import pytest
 from tests.kit.databases import Database, new_database, own_server
 from tests.kit.fleet import B4, Fleet, until
-from tests.kit.relay import all_work, begun, ended, enqueue
+from tests.kit.relay import all_work, begun, ended, enqueue, make_tables
 
 from perdure.embedded import EmbeddedServer
 from perdure.store.migrate import migrate
@@ -33,8 +33,7 @@ def server() -> Iterator[EmbeddedServer]:
 def database(server: EmbeddedServer) -> Iterator[Database]:
     with new_database(server) as created:
         migrate(created.dsn, schema_name=created.schema)
-        created.execute("create table effects (task_id bigint)")
-        created.execute("create table pages (task_id bigint, page int)")
+        make_tables(created)
         yield created
         created.check()
 

@@ -17,6 +17,7 @@ from psycopg.conninfo import make_conninfo
 from tests.kit.databases import Database, own_server
 from tests.kit.fleet import until
 from tests.kit.proxy import Proxy, proxied
+from tests.kit.relay import make_tables
 
 from perdure.embedded import EmbeddedServer
 from perdure.store.migrate import migrate
@@ -88,8 +89,7 @@ def data() -> Iterator[Path]:
                 connection.execute(f"create database {NAME}".encode())
             database = Database(server, NAME)
             migrate(database.dsn, schema_name=database.schema)
-            database.execute("create table effects (task_id bigint)")
-            database.execute("create table pages (task_id bigint, page int)")
+            make_tables(database)
             database.close()
         yield made
 

@@ -14,6 +14,12 @@ from tests.kit.fleet import SLACK, Fleet, Process, until
 QUICK_BEATS = {"execution__beat_interval": "0.2s"}
 
 
+def make_tables(database: Database) -> None:
+    """What handlers of the tests write into; no constraint keeps a duplicate from being seen."""
+    database.execute("create table effects (task_id bigint)")
+    database.execute("create table pages (task_id bigint, page int)")
+
+
 def enqueue(database: Database, name: str, count: int = 1, **metadata: object) -> list[int]:
     """Enqueue so many tasks of one name by a plain INSERT; their ids."""
     rows = database.rows(
