@@ -3,17 +3,17 @@ ARG PYTHON_IMAGE=python:3.14-slim-trixie
 
 FROM ${PYTHON_IMAGE} AS build
 ENV UV_LINK_MODE=copy UV_COMPILE_BYTECODE=1 UV_PYTHON_DOWNLOADS=never UV_SYSTEM_CERTS=1 \
-    UV_PROJECT_ENVIRONMENT=/app/.venv
+    UV_PROJECT_ENVIRONMENT=/app/.venv UV_CACHE_DIR=/uv/cache
 RUN python -m venv /uv && /uv/bin/pip install --no-cache-dir uv==0.13.8
 WORKDIR /app
-RUN --mount=type=cache,target=/root/.cache/uv \
+RUN --mount=type=cache,target=/uv/cache \
     --mount=type=bind,source=uv.lock,target=uv.lock \
     --mount=type=bind,source=pyproject.toml,target=pyproject.toml \
     /uv/bin/uv sync --locked --no-dev --no-install-project --extra uvloop
 COPY pyproject.toml uv.lock README.md LICENSE ./
 COPY service ./service
 COPY migrations ./migrations
-RUN --mount=type=cache,target=/root/.cache/uv \
+RUN --mount=type=cache,target=/uv/cache \
     /uv/bin/uv sync --locked --no-dev --no-editable --extra uvloop
 
 FROM ${PYTHON_IMAGE}

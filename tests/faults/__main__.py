@@ -1,6 +1,6 @@
 """`python -m tests.faults TIER [--seed S] [--minutes M]`: a tier of the fault suite.
 
-`pull-request` goes with a change, after the README's test command; `nightly` needs hours of a machine.
+`pull-request` goes with a change, after the README's test command; `nightly` needs hours.
 Progress goes to standard error, one JSON object to standard output; 1 if any part is red.
 """
 

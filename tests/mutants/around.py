@@ -200,8 +200,8 @@ MUTANTS: Final = (
     Mutant(
         name="X63",
         says="a run goes on from what was lost with the old primary",
-        file="service/perdure/run/port.py",
-        old="return self._wrote and self.timeline != self.tools.database.timeline.number",
+        file="service/perdure/store/timeline.py",
+        old="return self.number not in {0, since}",
         new="return False",
         tests=TIMELINE,
         red=("test_a_run_does_not_go_on_from_what_another_server_may_lack",),

@@ -8,7 +8,6 @@ from contextlib import asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from perdure.declare.kind import Answer, Enqueued, NewTask
-from perdure.errors import LeaseLost
 from perdure.store import binding
 from perdure.store.database import Database, left_if_read_only
 from perdure.store.operations import Added, Operation
@@ -57,11 +56,7 @@ class _Port:
 
     def _fence(self, params: dict[str, Any]) -> dict[str, Any]:
         """What the worker has sent to fence a write here, as the statement takes it."""
-        if self._database.timeline.number not in {0, params["timeline"]}:
-            raise LeaseLost(
-                "another server has taken over, and may lack what the run has written: the task "
-                "goes on from what is there"
-            )
+        self._database.timeline.check(params["timeline"])
         return {name: value for name, value in params.items() if name != "timeline"}
 
 

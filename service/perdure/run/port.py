@@ -115,7 +115,7 @@ class FencedRun:
     @property
     def rewound(self) -> bool:
         """Whether a standby has taken over that may lack what this run has written, or has read."""
-        return self._wrote and self.timeline != self.tools.database.timeline.number
+        return self._wrote and self.tools.database.timeline.moved(self.timeline)
 
     @property
     def started_at(self) -> float:
@@ -251,11 +251,8 @@ class FencedRun:
 
     def check_timeline(self) -> None:
         """LeaseLost for a run that must not go on from what it believes to be written."""
-        if self.rewound:
-            raise LeaseLost(
-                f"another server has taken over, and may lack what task {self.task_id} has "
-                "written: the task goes on from what is there"
-            )
+        if self._wrote:
+            self.tools.database.timeline.check(self.timeline)
 
     def checkpoint_params(self, saved: Saved) -> dict[str, object]:
         """What the statement `checkpoint` takes besides lease and task; TooLarge beyond a limit."""

@@ -14,6 +14,8 @@ from typing import Any, Final, LiteralString
 import psycopg
 from psycopg import errors
 
+from perdure.errors import LeaseLost
+
 _UNTOLD: Final = (
     errors.FeatureNotSupported, errors.InsufficientPrivilege, errors.UndefinedFunction,
 )  # fmt: skip
@@ -30,6 +32,18 @@ class Timeline:
     def __init__(self) -> None:
         self.number = 0
         self.followed = False
+
+    def check(self, since: int) -> None:
+        """LeaseLost for a run that knows of writes on another timeline: they may be gone."""
+        if self.moved(since):
+            raise LeaseLost(
+                "another server has taken over, and may lack what the run has written: the task "
+                "goes on from what is there"
+            )
+
+    def moved(self, since: int) -> bool:
+        """Whether a standby has taken over since this number was the newest."""
+        return self.number not in {0, since}
 
     async def look(
         self, connection: psycopg.AsyncConnection[Any], text: LiteralString, seconds: float
