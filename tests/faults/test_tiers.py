@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from tests.faults.tiers import ALWAYS, Part, concerned, counts, nightly, pull_request
+from tests.faults.tiers import ALWAYS, MUTANTS_MOST, Part, concerned, counts, nightly, pull_request
 from tests.kit.house import ROOT
 from tests.mutants.catalogue import MUTANTS
 
@@ -22,6 +22,9 @@ def test_a_change_is_tried_with_the_mutants_of_the_core_and_of_its_files() -> No
     assert core == {one.name for one in MUTANTS} & ALWAYS
     other = next(one for one in MUTANTS if one.name not in ALWAYS)
     assert other.name in concerned(frozenset({other.file}))
+    everything = concerned(frozenset(one.file for one in MUTANTS))
+    assert len(everything) == MUTANTS_MOST
+    assert core < set(everything)
 
 
 @pytest.mark.parametrize(
