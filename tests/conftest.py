@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
 import shutil
 import tempfile
@@ -10,6 +11,7 @@ from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 from hypothesis import settings
 from tests.kit.databases import Database, GivenServer, Server, new_database, own_server
 
@@ -74,6 +76,17 @@ def empty_database(server: Server) -> Iterator[Database]:
     """A database of the test's own without the schema."""
     with new_database(server) as created:
         yield created
+
+
+@pytest.fixture(autouse=True)
+def logs_as_before() -> Iterator[None]:
+    """What an entry point gives its process ends with the test: lines go where they went before."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    structlog.reset_defaults()
 
 
 @pytest.fixture(autouse=True)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -34,7 +33,7 @@ def run(
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
-) -> Iterator[Run]:
+) -> Run:
     """Runs a command; it must exit with `code`, and say why on one line where that is not 0."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PERDURE_DSN", database.dsn)
@@ -47,11 +46,7 @@ def run(
         assert (said.err.count("\n") == 1) == (code != 0), said
         return said
 
-    yield ran
-    # What a command has set up for its whole process would write to a stream that is closed by now.
-    root = logging.getLogger()
-    for handler in [of for of in root.handlers if type(of).__module__.startswith("perdure.")]:
-        root.removeHandler(handler)
+    return ran
 
 
 @pytest.fixture
