@@ -10,8 +10,9 @@ from typing import Any
 
 import psycopg
 import pytest
-from tests.faults.pgbouncer import PgBouncer, PgBouncerMissingError
+from tests.faults.pgbouncer import PgBouncer
 from tests.kit.databases import Database, Server
+from tests.kit.debian import PackageMissingError
 from tests.kit.fleet import Fleet, Process, until
 from tests.kit.lacking import lacking
 from tests.kit.relay import ended, enqueue
@@ -29,7 +30,7 @@ def pooler(server: Server) -> Iterator[PgBouncer]:
     with ExitStack() as stack:
         try:
             started = stack.enter_context(PgBouncer(server, {"default_pool_size": str(SESSIONS)}))
-        except PgBouncerMissingError as error:
+        except PackageMissingError as error:
             lacking(error)
         yield started
 

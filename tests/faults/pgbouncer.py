@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import shutil
 import signal
 import subprocess
@@ -17,72 +16,32 @@ from urllib.parse import quote
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.pq import PGconn, Ping
 from tests.kit.databases import Server
+from tests.kit.debian import unpacked
 
-from perdure.embedded.process import run, unprivileged
+from perdure.embedded.process import unprivileged
 from perdure.embedded.server import free_port
 
 START_SECONDS = 10.0
 STOP_SECONDS = 5.0
-DOWNLOAD_SECONDS = 120
 
 _PAUSE_SECONDS = 0.02
 # What a Debian may lack of its packages; the other libraries are there wherever PostgreSQL is.
 _LIBRARIES = ("libc-ares", "libcares", "libevent-2")
 
 
-class PgBouncerMissingError(RuntimeError):
-    """This machine has no PgBouncer and cannot fetch Debian's; one line says why."""
-
-
 def find_pgbouncer() -> list[str]:
     """The command that runs PgBouncer: the one on PATH, else Debian's, unpacked, not installed.
 
-    It is unpacked once into the folder for temporary files. Raises PgBouncerMissingError.
+    Raises:
+        PackageMissingError: there is none, and it cannot be fetched.
     """
     installed = shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin")
     if installed:
         return [installed]
-    cache = Path(tempfile.gettempdir()) / f"perdure-pgbouncer-{os.geteuid()}"
-    if not cache.exists():
-        _unpack(cache)
-    if cache.stat().st_uid != os.geteuid():
-        raise PgBouncerMissingError(f"{cache} is not ours: remove it, or install pgbouncer")
-    libraries = sorted({str(path.parent) for path in cache.rglob("*.so.*")})
-    program = str(cache / "usr" / "sbin" / "pgbouncer")
+    folder = unpacked("pgbouncer", _LIBRARIES)
+    libraries = sorted({str(path.parent) for path in folder.rglob("*.so.*")})
+    program = str(folder / "usr" / "sbin" / "pgbouncer")
     return ["env", f"LD_LIBRARY_PATH={':'.join(libraries)}", program]
-
-
-def _unpack(cache: Path) -> None:
-    """Download the packages and unpack them beside `cache`, which is then there at once or not."""
-    with tempfile.TemporaryDirectory(prefix=f"{cache.name}-", dir=cache.parent) as name:
-        new = Path(name)
-        try:
-            names = [name for name in _depends() if name.startswith(_LIBRARIES)]
-            _do(["apt-get", "download", "-q", "pgbouncer", *names], new)
-            for package in new.glob("*.deb"):
-                _do(["dpkg", "-x", str(package), str(new / "root")], new)
-        except (OSError, subprocess.SubprocessError) as error:
-            said = str(getattr(error, "stderr", None) or error).strip().splitlines()
-            raise PgBouncerMissingError(
-                f"no pgbouncer on PATH, and Debian's cannot be fetched: {said[-1]}"
-            ) from error
-        (new / "root").chmod(0o755)
-        with contextlib.suppress(OSError):  # another process was faster
-            (new / "root").rename(cache)
-
-
-def _depends() -> list[str]:
-    """Names of the packages that Debian's pgbouncer needs; they differ between releases."""
-    answer = run(["apt-cache", "depends", "pgbouncer"])
-    answer.check_returncode()
-    lines = (line.strip() for line in answer.stdout.splitlines())
-    return [line.removeprefix("Depends: ") for line in lines if line.startswith("Depends: ")]
-
-
-def _do(command: list[str], folder: Path) -> None:
-    subprocess.run(
-        command, cwd=folder, check=True, capture_output=True, text=True, timeout=DOWNLOAD_SECONDS
-    )
 
 
 class PgBouncer:
@@ -105,7 +64,7 @@ class PgBouncer:
         return f"postgresql://{user}:{password}@127.0.0.1:{self.port}/{quote(database, '')}"
 
     def start(self) -> Self:
-        """Start it and wait until it answers; raises PgBouncerMissingError or RuntimeError."""
+        """Start it and wait until it answers; raises PackageMissingError or RuntimeError."""
         command = find_pgbouncer()
         identity = unprivileged()
         self._folder = tempfile.TemporaryDirectory(prefix="perdure-pooler-")

@@ -11,9 +11,10 @@ from pathlib import Path
 import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
-from tests.faults import pgbouncer
-from tests.faults.pgbouncer import PgBouncer, PgBouncerMissingError, find_pgbouncer
+from tests.faults.pgbouncer import PgBouncer, find_pgbouncer
+from tests.kit import debian
 from tests.kit.databases import Database, Server
+from tests.kit.debian import PackageMissingError
 
 
 @pytest.fixture
@@ -85,14 +86,13 @@ def test_a_wrong_setting_is_shown(server: Server) -> None:
 def test_a_machine_that_has_none_and_cannot_fetch_it_is_told_in_one_line(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    def refuse(command: list[str], folder: Path) -> None:
+    def refuse(command: list[str], folder: Path) -> str:
         raise subprocess.CalledProcessError(100, command, stderr="E: first\nE: Unable to fetch\n")
 
     monkeypatch.setattr(shutil, "which", lambda name, path=None: None)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    monkeypatch.setattr(pgbouncer, "_do", refuse)
-    monkeypatch.setattr(pgbouncer, "_depends", list)
+    monkeypatch.setattr(debian, "_do", refuse)
 
-    with pytest.raises(PgBouncerMissingError, match=r"^.*: E: Unable to fetch$"):
+    with pytest.raises(PackageMissingError, match=r"^.*: E: Unable to fetch$"):
         find_pgbouncer()
     assert list(tmp_path.iterdir()) == []

@@ -18,6 +18,7 @@ COMPLETER: Final = "tests/integration/test_completer.py"
 BY_HAND: Final = "tests/integration/test_functions.py"
 PLANS: Final = "tests/integration/test_plans.py"
 READ_ONLY: Final = "tests/integration/test_read_only.py"
+SERVER_CLOCK: Final = "tests/chaos/test_server_clock.py"
 SERVER_RESTART: Final = "tests/chaos/test_server_restart.py"
 
 MUTANTS: Final = (
@@ -244,6 +245,18 @@ taken as materialized (
         new="if heard.dead:",
         tests=SERVER_RESTART,
         red=("test_after_an_outage_of_three_leases_no_living_worker_is_taken_for_dead",),
+    ),
+    Mutant(
+        name="X64",
+        says="a step of the server's clock makes everybody dead who has not beaten since",
+        file=f"{RUN}/beat.py",
+        old="heard.at - self._heard_at > pace.lease_seconds / 2:",
+        new="heard.at < 0:",
+        tests=SERVER_CLOCK,
+        red=(
+            "test_a_clock_that_is_set_makes_nobody_dead",
+            "test_a_server_that_stands_still_makes_nobody_dead",
+        ),
     ),
     Mutant(
         name="X47",

@@ -123,6 +123,7 @@ class BeatLoop:
         self._reader, self._writer = -1, -1
         self._thread = threading.Thread(target=self._run, name="perdure beat", daemon=True)
         self._good_since: float | None = None
+        self._heard_at = 0.0
         self._lost_since: float | None = None
         self._told_all = False
         self._listens = False
@@ -254,8 +255,11 @@ class BeatLoop:
         # Not the middle of the round trip: a run may be dated late, but never before its claim.
         self._hooks.heard(heard, sent)
         self._listen(session, wanted=pace.wakeups)
-        if self._good_since is None:
-            self._good_since = sent
+        # A server that stood still, or whose clock was set, makes everybody look dead as well. Who
+        # lives looks a beat and this gap old at most, and a beat is at most a third of a lease.
+        if self._good_since is None or heard.at - self._heard_at > pace.lease_seconds / 2:
+            self._good_since = time.monotonic()
+        self._heard_at = heard.at
         self._serve(session, heard, pace, gapless=sent - self._good_since)
         self.sent_at = sent
         next_beat = sent + pace.beat_interval * (1 - 0.1 * self._rng.random())

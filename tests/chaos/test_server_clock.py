@@ -1,0 +1,151 @@
+"""The clock of the server is set, forth and back, or it stands still, while workers run."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+from tests.kit.clocks import ServerClock
+from tests.kit.databases import SERVER_SETTINGS, Database, new_database
+from tests.kit.debian import PackageMissingError
+from tests.kit.fleet import BEAT, LEASE, Fleet, until
+from tests.kit.lacking import lacking
+from tests.kit.relay import begun, counters, ended, enqueue, registered
+
+from perdure.embedded import EmbeddedServer
+from perdure.embedded.binaries import find_binaries
+from perdure.store.migrate import migrate
+
+pytestmark = pytest.mark.alone
+
+HOUR = 3600
+STILL_SECONDS = LEASE - BEAT / 2
+"""Shorter than a lease: nobody gives the connection up. Longer than one without a beat."""
+
+
+@pytest.fixture
+def clock() -> Iterator[ServerClock]:
+    with TemporaryDirectory(prefix="perdure-clock-") as folder:
+        Path(folder).chmod(0o755)
+        try:
+            given = os.environ.get("PERDURE_TEST_BINARIES")
+            yield ServerClock(find_binaries(Path(given) if given else None), Path(folder))
+        except PackageMissingError as error:
+            lacking(error)
+
+
+@pytest.fixture
+def server(clock: ServerClock) -> Iterator[EmbeddedServer]:
+    with EmbeddedServer(settings=SERVER_SETTINGS, binaries=clock.programs) as embedded:
+        yield embedded
+
+
+@pytest.fixture
+def database(server: EmbeddedServer) -> Iterator[Database]:
+    with new_database(server) as created:
+        migrate(created.dsn, schema_name=created.schema)
+        yield created
+        created.check()
+
+
+@pytest.fixture
+def fleet(database: Database, tmp_path: Path) -> Iterator[Fleet]:
+    with Fleet(database, "tests.kit.rough:service", tmp_path) as fleet:
+        yield fleet
+
+
+@contextmanager
+def two_at_work(fleet: Fleet, seconds: float) -> Iterator[None]:
+    """Two workers that may judge each other, with tasks that last; nobody is blamed at the end."""
+    database = fleet.database
+    processes = [fleet.start(execution__concurrency="3") for _ in range(2)]
+    until(lambda: all(registered(database, process) for process in processes))
+    born = database.rows("select id from perdure.workers order by id")
+    beats = "select min(heartbeat_at - started_at) > %s * interval '1 s' from perdure.workers"
+    until(lambda: database.value(beats, (3 * BEAT,)))
+    tasks = enqueue(database, "sleeper", 6, n=int(seconds * 1000))
+    until(lambda: all(begun(fleet, task, 1) for task in tasks))
+    listed = "select count(*) from perdure.workers where cardinality(running) > 0"
+    until(lambda: database.value(listed) == len(processes))
+    yield
+    until(lambda: ended(database, len(tasks)))
+    assert database.rows("select id from perdure.workers order by id") == born
+    for task in tasks:
+        state, _, failures, _, crashes = counters(database, task)
+        assert (state, failures, crashes) == ("completed", 0, 0)
+    assert not database.rows("select from perdure.attempts where kind = 'crash'")
+
+
+def beaten_since(database: Database, moment: datetime) -> bool:
+    """Whether every worker has beaten since then, by the clock as it is."""
+    between = "select bool_and(heartbeat_at between %s and clock_timestamp()) from perdure.workers"
+    return bool(database.value(between, (moment,)))
+
+
+def step_to(clock: ServerClock, database: Database, seconds: int) -> None:
+    """Set the server's clock, and wait until every worker has beaten twice by the new one."""
+    clock.set(seconds)
+    for _ in range(2):
+        now = database.value("select clock_timestamp()")
+        until(partial(beaten_since, database, now))
+
+
+def test_a_clock_that_is_set_makes_nobody_dead(
+    fleet: Fleet, database: Database, clock: ServerClock
+) -> None:
+    with two_at_work(fleet, 6 * LEASE):
+        for step in (HOUR, 0, HOUR, -HOUR, 0):
+            step_to(clock, database, step)
+
+
+def test_who_dies_after_a_step_is_found_within_the_lease(
+    fleet: Fleet, database: Database, clock: ServerClock
+) -> None:
+    (task,) = enqueue(database, "stays", n=1)
+    first = fleet.start()
+    until(lambda: database.rows("select from perdure.workers where cardinality(running) > 0"))
+    second = fleet.start()
+    until(lambda: registered(database, second))
+    step_to(clock, database, HOUR)
+    first.kill()
+    until(lambda: ended(database, 1))
+    assert [record["pid"] for record in fleet.ledger.records("start", task)] == [
+        first.pid, second.pid,
+    ]  # fmt: skip
+    assert counters(database, task) == ("completed", 2, 0, 0, 1)
+
+
+def test_what_waits_is_due_by_the_servers_clock_and_never_before(
+    fleet: Fleet, database: Database, clock: ServerClock
+) -> None:
+    worker = fleet.start()
+    until(lambda: registered(database, worker))
+    delayed = database.value("select task_id from perdure.enqueue('sleeper', delay => '30 min')")
+    step_to(clock, database, -HOUR)
+    step_to(clock, database, 0)
+    assert not fleet.ledger.records("start", delayed)
+    step_to(clock, database, HOUR)
+    until(lambda: ended(database, 1))
+    assert counters(database, delayed) == ("completed", 1, 0, 0, 0)
+
+
+def test_a_server_that_stands_still_makes_nobody_dead(
+    fleet: Fleet, database: Database, server: EmbeddedServer
+) -> None:
+    with two_at_work(fleet, 3 * LEASE):
+        processes = [pid for (pid,) in database.rows("select pid from pg_stat_activity")]
+        for pid in processes:
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            select.select([], [], [], STILL_SECONDS)
+        finally:
+            for pid in processes:
+                os.kill(pid, signal.SIGCONT)
