@@ -1,17 +1,19 @@
-"""Connections that are all taken, and time-outs that are too short for anything."""
+"""What a worker needs is used up or refused: connections, time, descriptors, its password."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from datetime import timedelta
 from pathlib import Path
 
 import psycopg
 import pytest
 from psycopg import sql
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from tests.kit.databases import Database, new_database, own_server
-from tests.kit.fleet import B4, SLACK, Fleet, until
+from tests.kit.fleet import B4, LEASE, SLACK, Fleet, until
 from tests.kit.logins import as_login, new_login
 from tests.kit.relay import ended, enqueue, make_tables
 
@@ -92,6 +94,15 @@ def beats(database: Database, workers: list[tuple[int]]) -> bool:
     return database.rows(f"{alive} order by id") == workers
 
 
+def end_sessions(database: Database, login: str) -> None:
+    """End every session of workers of this login."""
+    database.execute(
+        "select pg_terminate_backend(pid) from pg_stat_activity where usename = %s"
+        " and application_name like 'perdure%%'",
+        (login,),
+    )
+
+
 @pytest.mark.alone
 def test_a_worker_lives_through_a_server_without_a_free_connection(
     fleet: Fleet, database: Database, login: str
@@ -113,11 +124,7 @@ def test_a_worker_lives_through_a_server_without_a_free_connection(
         until(lambda: database.rows(beaten, (since,)))
         assert beats(database, born)
         refused = comers.refused
-        database.execute(
-            "select pg_terminate_backend(pid) from pg_stat_activity where usename = %s"
-            " and application_name like 'perdure%%'",
-            (login,),
-        )
+        end_sessions(database, login)
         until(lambda: comers.refused > refused + COMERS)
         second = enqueue(database, "short", 20) + enqueue(database, "effect", 20)
         assert worker.alive
@@ -126,6 +133,64 @@ def test_a_worker_lives_through_a_server_without_a_free_connection(
     until(lambda: not database.rows("select from perdure.leases"))
     assert worker.alive
     assert database.rows("select count(*), count(distinct task_id) from effects") == [(20, 20)]
+    database.check_drained()
+
+
+@pytest.mark.alone
+def test_a_worker_without_a_free_descriptor_beats_and_goes_on_when_there_are_some(
+    fleet: Fleet, database: Database
+) -> None:
+    worker = fleet.start()
+    until(lambda: database.value("select count(*) from perdure.workers") == 1)
+    born = database.rows("select id from perdure.workers")
+    warm = enqueue(database, "short", 20) + enqueue(database, "effect", 5)
+    until(lambda: ended(database, len(warm)))
+    (hoarder,) = enqueue(database, "hoards", n=int(2 * LEASE * 1000))
+    until(lambda: fleet.ledger.records("full", hoarder))
+    beside = enqueue(database, "short", 50) + enqueue(database, "effect", 20)
+    beside += enqueue(database, "alone", 2)
+    until(lambda: database.value("select count(*) > 0 from perdure.attempts"))
+    assert beats(database, born)
+    database.execute(
+        "select pg_terminate_backend(pid) from pg_stat_activity"
+        " where application_name = 'perdure flush'"
+    )
+    until(lambda: ended(database, len(warm + beside) + 1))
+    assert worker.alive
+    assert beats(database, born)
+    assert database.rows("select distinct state from perdure.task_states") == [("completed",)]
+    assert not database.rows("select from perdure.attempts where kind = 'crash'")
+    assert database.rows("select count(*), count(distinct task_id) from effects") == [(25, 25)]
+    until(lambda: not database.rows("select from perdure.leases"))
+    database.check_drained()
+
+
+@pytest.mark.alone
+def test_a_worker_whose_password_is_changed_waits_for_the_new_one(
+    fleet: Fleet, database: Database, login: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "passfile"
+    file.touch(mode=0o600)
+    file.write_text("*:*:*:*:x")
+    given = conninfo_to_dict(database.dsn) | {"user": login, "passfile": str(file)}
+    given.pop("password", None)
+    worker = fleet.start(dsn=make_conninfo("", **given), persistence__pool_max_size="2")
+    first = enqueue(database, "short", 50) + enqueue(database, "effect", 10)
+    until(lambda: ended(database, len(first)))
+    change = sql.SQL("alter role {} password 'y'")
+    database.connection.execute(change.format(sql.Identifier(login)))
+    end_sessions(database, login)
+    second = enqueue(database, "short", 50) + enqueue(database, "effect", 10)
+    beaten = "select max(clock_timestamp() - heartbeat_at) from perdure.workers"
+    until(lambda: database.value(beaten) > timedelta(seconds=LEASE))
+    assert worker.alive
+    assert ended(database, len(first))
+    file.write_text("*:*:*:*:y")
+    until(lambda: any(fleet.ledger.records("start", task) for task in second), B4 + SLACK)
+    until(lambda: ended(database, len(first + second)))
+    assert worker.alive
+    assert database.rows("select count(*), count(distinct task_id) from effects") == [(20, 20)]
+    until(lambda: not database.rows("select from perdure.leases"))
     database.check_drained()
 
 

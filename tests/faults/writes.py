@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+import resource
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -17,6 +19,7 @@ from perdure.tasks.outcomes import Retry, Suspended
 from perdure.tasks.policies import Delays, RetryPolicy
 
 PAGES = 4
+DESCRIPTORS = 256
 PATIENT = RetryPolicy(max_retries=-1, backoff=Delays([0.05]), jitter=0)
 """Whatever the faults make fail is tried again until it succeeds."""
 
@@ -51,6 +54,32 @@ async def short(context: Plain) -> int:
     began(context)
     await asyncio.sleep(context.metadata.n / 1000)
     return context.metadata.n
+
+
+@builder.task("alone", retry=PATIENT, isolated=True)
+async def alone(context: Plain) -> int:
+    """Runs in a process of its own."""
+    began(context)
+    return context.metadata.n
+
+
+@builder.task("hoards", retry=PATIENT)
+async def hoards(context: Plain) -> None:
+    """Takes every descriptor that its process may have, for n ms."""
+    began(context)
+    taken = [os.open(os.devnull, os.O_RDONLY)]
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(DESCRIPTORS, limits[1]), limits[1]))
+    try:
+        note("full", context.task_id)
+        with suppress(OSError):
+            while True:
+                taken.append(os.dup(taken[0]))
+        await asyncio.sleep(context.metadata.n / 1000)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        for descriptor in taken:
+            os.close(descriptor)
 
 
 @builder.task("again", retry=PATIENT)
