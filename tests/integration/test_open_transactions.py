@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import Any
 
 import psycopg
@@ -106,6 +107,45 @@ async def test_what_was_put_off_is_saved_when_the_transaction_is_over(database: 
         assert database.rows(rows) == [({"number": 2}, 1)]
         go.set()
         await worker.ended(task)
+    database.check_drained()
+
+
+@pytest.mark.parametrize("given_up", [False, True])
+async def test_what_was_asked_before_does_not_follow_a_checkpoint_of_a_transaction(
+    database: Database, given_up: bool
+) -> None:
+    builder = TaskService.builder()
+    found: list[Any] = []
+
+    @builder.task(kind)
+    async def run(context: TaskContext[dict[str, Any], Page]) -> None:
+        async with await psycopg.AsyncConnection.connect(database.dsn) as own:
+            context.execution_metadata.number = 1
+            await context.checkpoint(on=own)
+            context.execution_metadata.number = 2
+            if given_up:
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(context.checkpoint(), 0.05)
+            else:
+                context.checkpoint_soon()
+            # It has been sent with this ending, has met the lock, and was put off.
+            await worker.ended(await worker.enqueue("short"))
+            context.execution_metadata.number = 3
+            await context.checkpoint(on=own)
+            await own.commit()
+        # Whatever was put off is sent before this, or with it.
+        context.progress(1, 2)
+        told = "select execution_metadata from perdure.progress where progress is not null"
+        await worker.until(lambda: database.rows(told))
+        found.extend(database.rows(told))
+
+    @builder.task("short")
+    async def short(_: TaskContext[dict[str, Any], None]) -> None:
+        pass
+
+    async with running(database, builder.build(), **LONG) as worker:
+        await worker.ended(await worker.enqueue("together"))
+    assert found == [({"number": 3},)]
     database.check_drained()
 
 

@@ -260,7 +260,7 @@ class Attempt(StoppableRun):
         if ending is None:
             return
         self._handed = True
-        pending = self.tools.completer.forget(self.task_id)
+        pending = self.tools.completer.forget(self)
         if pending is not None:
             self.progress = self.progress or pending.progress
         if isinstance(ending, str):

@@ -136,9 +136,11 @@ class ChildRun:
             case "fence":
                 return await self._fenced()
             case "checkpoint" if saved is not None:
+                await run.saves_itself()
                 return await self._fenced() | run.checkpoint_params(saved)
             case "complete" if saved is not None:
                 run.check_result(message["result"])
+                await run.saves_itself()
                 return await self._fenced() | run.complete_params(message["result"], saved)
             case unknown:
                 raise TypeError(f"a child process asked for {unknown!r}")

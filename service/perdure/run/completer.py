@@ -134,9 +134,13 @@ class Completer:
         self.loop.wake()
         return await answer
 
-    def forget(self, task_id: int) -> Saving | None:
+    async def overtake(self, run: Saver) -> None:
+        """The run saves in a transaction now: what it wanted to be saved soon must not follow."""
+        await self._saves.overtake(run)
+
+    def forget(self, run: Saver) -> Saving | None:
         """A run is over: what it wanted to be saved soon and was not yet; it rides its ending."""
-        return self._saves.forget(task_id)
+        return self._saves.forget(run)
 
     async def drained(self) -> None:
         """Flush until nothing is left; the caller bounds the time."""

@@ -171,13 +171,13 @@ class FencedRun:
 
     async def save_on(self, on: CallersConnection, saved: Saved) -> None:
         """As RunPort."""
-        await self.separate()
+        await self.saves_itself()
         await self._run_on(on, "checkpoint", self.checkpoint_params(saved))
 
     async def complete_on(self, on: CallersConnection, result: str, saved: Saved) -> None:
         """As RunPort."""
         self.check_result(result)
-        await self.separate()
+        await self.saves_itself()
         await self._run_on(on, "complete", self.complete_params(result, saved))
 
     async def enqueue(self, task: NewTask[Any, Any], on: CallersConnection | None) -> Enqueued:
@@ -202,6 +202,12 @@ class FencedRun:
     def moving(self) -> bool:
         """Whether a lease of its own is just being asked for, and may hold the task already."""
         return self._separating is not None and self._separating.asking.locked()
+
+    async def saves_itself(self) -> None:
+        """Have a lease of one's own for a checkpoint that the completer's must not follow; errors
+        as `separate`."""
+        await self.separate()
+        await self.tools.completer.overtake(self)
 
     async def separate(self) -> None:
         """Have a lease of one's own, once.

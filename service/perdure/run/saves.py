@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, MutableSequence, Sequence
 from functools import partial
 from typing import NamedTuple, Protocol
 
@@ -24,6 +24,8 @@ SAVES_MOST = 200
 """Saves of one statement: one transaction, so this bounds how long locks are held."""
 LATER_SECONDS = 0.25
 """Pause before a save that had to wait for an open transaction is tried again."""
+LATER_MOST = 8
+"""Of these so many in one flush: each costs a wait, and endings are behind them."""
 
 
 class Saver(Protocol):
@@ -59,24 +61,39 @@ class Unsaved(NamedTuple):
         return self.run is not None and self.run.rewound
 
     @property
+    def awaited(self) -> bool:
+        """Whether somebody still waits for its answer."""
+        return self.answer is not None and not self.answer.done()
+
+    @property
+    def without_checkpoint(self) -> Unsaved:
+        """What is left of it once a later checkpoint is written elsewhere."""
+        return self._replace(saving=self.saving._replace(saved=None))
+
+    @property
     def current(self) -> Saving:
         """Under the lease that the run has now."""
         return self.saving if self.run is None else self.saving._replace(lease=self.run.lease)
 
 
 class Saves:
-    """What was asked to be saved and is not yet; the completer sends it."""
+    """What was asked to be saved and is not yet; the completer sends it.
+
+    By run, not by task: a run that has lost its lease may still ask, beside the next one here.
+    """
 
     def __init__(self) -> None:
-        self._soon: dict[int, Unsaved] = {}
+        self._soon: dict[Saver, Unsaved] = {}
         self._asked: deque[Unsaved] = deque()
         self._shared: list[Unsaved] = []
         self._misplaced: list[Unsaved] = []
         """Refused under a lease that their run has left meanwhile."""
-        self._alone: dict[int, deque[Unsaved]] = {}
-        """By task: of a run's saves each waits for the one before."""
-        self._not_before: dict[int, float] = {}
-        """Tasks whose save had to wait for an open transaction: when it is tried again."""
+        self._alone: dict[Saver, deque[Unsaved]] = {}
+        """Of a run's saves each waits for the one before."""
+        self._not_before: dict[Saver, float] = {}
+        """Runs whose save had to wait for an open transaction: when it is tried again."""
+        self._sent: dict[Saver, asyncio.Event] = {}
+        """Runs of which a save may have been written, but has not been answered."""
 
     @property
     def waiting(self) -> bool:
@@ -91,26 +108,40 @@ class Saves:
         return LATER_SECONDS if self._alone else None
 
     def ask_soon(self, saving: Saving, run: Saver) -> None:
-        """Save with the next flush; the last value of a task wins."""
-        before = self._soon.get(saving.task_id)
-        self._soon[saving.task_id] = Unsaved(merged(before, saving), None, run)
+        """Save with the next flush; the last value of a run wins."""
+        self._soon[run] = Unsaved(merged(self._soon.get(run), saving), None, run)
 
     def ask(self, saving: Saving, run: Saver | None) -> asyncio.Future[bool]:
         """Save durably; False: the lease is lost."""
         answer: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        soon = self._soon.pop(saving.task_id, None)
+        soon = None if run is None else self._soon.pop(run, None)
         if soon is not None and saving.progress is None:
             saving = saving._replace(progress=soon.saving.progress)
         self._asked.append(Unsaved(saving, answer, run))
         return answer
 
-    def forget(self, task_id: int) -> Saving | None:
+    async def overtake(self, run: Saver) -> None:
+        """The run saves in a transaction now: what it wanted to be saved soon must not follow.
+
+        What may be written already is waited for: until it is answered, it might come later.
+        """
+        if (soon := self._soon.pop(run, None)) and soon.saving.progress is not None:
+            self._soon[run] = soon.without_checkpoint
+        queues: list[MutableSequence[Unsaved]] = [self._asked, self._shared, self._misplaced]
+        for waiting in (*queues, self._alone.get(run, deque())):
+            for place, unsaved in enumerate(waiting):
+                if unsaved.run is run and not unsaved.awaited:
+                    waiting[place] = unsaved.without_checkpoint
+        if (sent := self._sent.get(run)) is not None:
+            await sent.wait()
+
+    def forget(self, run: Saver) -> Saving | None:
         """A run is over: what it wanted to be saved soon and was not yet; it rides its ending.
 
         What was put off is tried before that.
         """
-        self._not_before.pop(task_id, None)
-        soon = self._soon.pop(task_id, None)
+        self._not_before.pop(run, None)
+        soon = self._soon.pop(run, None)
         return None if soon is None else soon.saving
 
     async def flush(self, session: Session) -> None:
@@ -122,35 +153,74 @@ class Saves:
         self._refuse_rewound()
         while self._shared:
             batch = [*of_different_tasks(self._shared[:SAVES_MOST])]
-            answers = await _send(partial(queue.save, session), batch, is_data_error)
-            del self._shared[: len(batch)]
-            for unsaved, held in zip(batch, answers, strict=True):
+            answers = await self._send(partial(queue.save, session), batch, is_data_error)
+            # As they are now: a run may have overtaken its own meanwhile.
+            sent, self._shared = self._shared[: len(batch)], self._shared[len(batch) :]
+            for unsaved, held in zip(sent, answers, strict=True):
                 if held is False and unsaved.misplaced:
                     self._misplaced.append(unsaved)
                 else:
                     _answer(unsaved.answer, held)
         while self._misplaced:
             unsaved = self._misplaced.pop()
-            self._alone.setdefault(unsaved.saving.task_id, deque()).appendleft(unsaved)
-        while batch := self._due():
-            answers = await _send(partial(queue.save_at_once, session), batch, _spoils)
-            for unsaved, held in zip(batch, answers, strict=True):
-                task_id = unsaved.saving.task_id
-                if _again(unsaved, held):
-                    self._not_before[task_id] = time.monotonic() + LATER_SECONDS
-                else:
-                    self._saved(task_id)
-                    _answer(unsaved.answer, held)
+            if unsaved.run is not None:
+                self._alone.setdefault(unsaved.run, deque()).appendleft(unsaved)
+        while runs := [run for run in self._alone if run not in self._not_before]:
+            await self._send_alone(session, runs)
+        now = time.monotonic()
+        for run in [run for run, due in self._not_before.items() if due <= now][:LATER_MOST]:
+            await self._send_alone(session, [run])
+
+    async def _send_alone(self, session: Session, runs: Iterable[Saver]) -> None:
+        """Send the next save of each of these; what meets a lock is put off, behind the others."""
+        due = (self._alone[run][0] for run in runs)
+        batch = [*of_different_tasks(unsaved._replace(saving=unsaved.current) for unsaved in due)]
+        del batch[SAVES_MOST:]
+        answers = await self._send(partial(queue.save_at_once, session), batch, _spoils)
+        for unsaved, held in zip(batch, answers, strict=True):
+            run = unsaved.run
+            if run is None:
+                continue
+            self._not_before.pop(run, None)
+            if _again(unsaved, held):
+                self._not_before[run] = time.monotonic() + LATER_SECONDS
+                continue
+            self._alone[run].popleft()
+            if not self._alone[run]:
+                del self._alone[run]
+            _answer(unsaved.answer, held)
+
+    async def _send(
+        self,
+        send: Callable[[Sequence[Saving]], Awaitable[Sequence[bool]]],
+        batch: Sequence[Unsaved],
+        spoils: Callable[[Exception], bool],
+    ) -> list[bool | Exception]:
+        """The answers in the order of the batch; the server gets it in the order of locks."""
+        for unsaved in batch:
+            if unsaved.run is not None:
+                self._sent.setdefault(unsaved.run, asyncio.Event())
+        order = sorted(range(len(batch)), key=lambda n: _place(batch[n].saving))
+        came = await halving(send, [batch[number].saving for number in order], spoils)
+        answers = dict(zip(order, came, strict=True))
+        self._settled(batch)
+        return [answers[number] for number in range(len(batch))]
+
+    def _settled(self, batch: Iterable[Unsaved]) -> None:
+        """Nothing of these is on its way any more."""
+        for unsaved in batch:
+            if unsaved.run is not None and (sent := self._sent.pop(unsaved.run, None)):
+                sent.set()
 
     def _take_asked(self) -> None:
         asked, self._asked = self._asked, deque()
         soon, self._soon = self._soon, {}
         for unsaved in (*asked, *soon.values()):
-            task_id = unsaved.saving.task_id
-            if not unsaved.saving.alone and task_id not in self._alone:
+            run = unsaved.run
+            if run is None or not (unsaved.saving.alone or run in self._alone):
                 self._shared.append(unsaved)
                 continue
-            before = self._alone.setdefault(task_id, deque())
+            before = self._alone.setdefault(run, deque())
             if unsaved.answer is None and before and before[-1].answer is None:
                 saving = merged(before.pop(), unsaved.saving)
                 before.append(unsaved._replace(saving=saving))
@@ -163,39 +233,12 @@ class Saves:
         gone = [unsaved for unsaved in (*self._shared, *alone) if unsaved.rewound]
         if gone:
             self._shared = [unsaved for unsaved in self._shared if not unsaved.rewound]
+            for run in [run for run in self._alone if run.rewound]:
+                del self._alone[run]
+                self._not_before.pop(run, None)
+            self._settled(gone)
             for unsaved in gone:
-                self._alone.pop(unsaved.saving.task_id, None)
-                self._not_before.pop(unsaved.saving.task_id, None)
                 _answer(unsaved.answer, held=False)
-
-    def _due(self) -> list[Unsaved]:
-        """The next save of each run, but for those that were put off."""
-        now = time.monotonic()
-        due = [
-            unsaved[0]._replace(saving=unsaved[0].current)
-            for task, unsaved in self._alone.items()
-            if self._not_before.get(task, now) <= now
-        ]
-        return due[:SAVES_MOST]
-
-    def _saved(self, task_id: int) -> None:
-        self._not_before.pop(task_id, None)
-        waiting = self._alone[task_id]
-        waiting.popleft()
-        if not waiting:
-            del self._alone[task_id]
-
-
-async def _send(
-    send: Callable[[Sequence[Saving]], Awaitable[Sequence[bool]]],
-    batch: Sequence[Unsaved],
-    spoils: Callable[[Exception], bool],
-) -> list[bool | Exception]:
-    """The answers in the order of the batch; the server gets it in the order of locks."""
-    order = sorted(range(len(batch)), key=lambda n: _place(batch[n].saving))
-    came = await halving(send, [batch[number].saving for number in order], spoils)
-    answers = dict(zip(order, came, strict=True))
-    return [answers[number] for number in range(len(batch))]
 
 
 def _spoils(error: Exception) -> bool:
