@@ -18,6 +18,7 @@ COMPLETER: Final = "tests/integration/test_completer.py"
 BY_HAND: Final = "tests/integration/test_functions.py"
 PLANS: Final = "tests/integration/test_plans.py"
 READ_ONLY: Final = "tests/integration/test_read_only.py"
+BESIDE: Final = "tests/integration/test_beside.py"
 SERVER_CLOCK: Final = "tests/chaos/test_server_clock.py"
 OPEN: Final = "tests/integration/test_open_transactions.py"
 SERVER_RESTART: Final = "tests/chaos/test_server_restart.py"
@@ -267,6 +268,15 @@ taken as materialized (
         new="return",
         tests=OPEN,
         red=("test_what_was_asked_before_does_not_follow_a_checkpoint_of_a_transaction",),
+    ),
+    Mutant(
+        name="X68",
+        says="a run begins beside the one before, which is not seen any more",
+        file=f"{RUN}/attempt.py",
+        old="if task_id in running:",
+        new="if not running:",
+        tests=BESIDE,
+        red=("test_a_task_waits_until_its_run_before_has_stopped_here",),
     ),
     Mutant(
         name="X47",

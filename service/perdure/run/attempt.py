@@ -28,6 +28,8 @@ from perdure.tasks.decide import Ending, Run, decide_end, decide_start
 from perdure.tasks.outcomes import Cancelled, Failure, Outcome, Retry, Success, Suspended
 from perdure.tasks.places import Claimed, Mail, Move, Ready, Saved, Waiting
 
+BESIDE = Waiting(reason="interruption", delay=0.25)
+"""Where a task waits whose run before has lost its lease and has not stopped yet in this worker."""
 OUTCOMES = (Success, Failure, Retry, Suspended, Cancelled)
 ABANDONED_SECONDS = 1.0
 """A run that is given up at the end of the grace waits this long, so that its process is gone."""
@@ -61,10 +63,14 @@ class Attempt(StoppableRun):
             metadata, invalid = self._read()
             decision = self._begin(invalid)
             if isinstance(decision, Move):
-                self._hand_in(decision, self._start_again(invalid), None)
+                self._hand_in(decision, self._start_again(invalid, Ready()), None)
+                return
+            running, task_id = self.tools.holdings.running, self.task_id
+            if task_id in running:
+                # Under a lease that was lost: until its code has stopped it is seen, and asked.
+                self._hand_in(Move(to=BESIDE), self._start_again(invalid, BESIDE), None)
                 return
             self.started = time.monotonic()
-            running, task_id = self.tools.holdings.running, self.task_id
             running[task_id] = self
             try:
                 if decision.write_start and not await self._save_start():
@@ -74,8 +80,7 @@ class Attempt(StoppableRun):
                 ending = await self._work(metadata, isolated=decision.isolated)
             finally:
                 self._cancel_timers()
-                if running.get(task_id) is self:  # Else it is here again, under another lease.
-                    del running[task_id]
+                del running[task_id]
             if not self._abandoned:
                 self._end(ending)
         except Exception as error:  # noqa: BLE001  (a slot that dies would keep its task for ever)
@@ -128,13 +133,15 @@ class Attempt(StoppableRun):
             on_exhausted=self.definition.on_exhausted,
         )
 
-    def _start_again(self, invalid: str | None) -> Callable[[Sequence[Mail]], Move]:
+    def _start_again(
+        self, invalid: str | None, back: Ready | Waiting
+    ) -> Callable[[Sequence[Mail]], Move]:
         """Decides anew with the mail that `settle` has found; what may run after all goes back."""
 
         def decide(mail: Sequence[Mail]) -> Move:
             decision = self._decide_start(invalid, mail)
             if isinstance(decision, Run):
-                return Move(to=Ready())
+                return Move(to=back)
             return decision
 
         return decide
