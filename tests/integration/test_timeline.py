@@ -121,6 +121,26 @@ async def test_a_run_does_not_go_on_from_what_another_server_may_lack(
     database.check_drained()
 
 
+async def test_a_run_does_not_go_on_over_a_child_that_another_server_may_lack(
+    database: Database,
+) -> None:
+    async def child(context: Context) -> None:
+        await context.enqueue("b")
+        scene.saved.set()
+        await over.wait()
+
+    scene, over = Scene(child, saves=False), asyncio.Event()
+    scene.go.set()
+    async with running(database, scene.service) as worker:
+        task = await worker.enqueue("a")
+        await worker.until(lambda: database.rows("select from perdure.outcomes"))
+        take_over(worker)
+        over.set()
+        row = await worker.ended(task)
+    assert (row["state"], row["attempt"], row["interruptions"]) == ("completed", 2, 1)
+    database.check_drained()
+
+
 async def test_a_run_that_has_written_nothing_goes_on(database: Database) -> None:
     scene = Scene(end, saves=False)
     async with running(database, scene.service) as worker:

@@ -190,6 +190,7 @@ class FencedRun:
                 on, self.tools.database, operation.statement, operation.params
             )
         else:
+            self._writes()
             async with self.tools.database.connection() as connection, connection.transaction():
                 await self._run_on(connection, "fence", {})
                 rows = await binding.execute(
