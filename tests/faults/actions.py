@@ -178,11 +178,15 @@ def cut(world: World, chance: Chance) -> bool:
         before, times = member.proxy.cuts, chance.whole(1, 3, "times")
         words, where = chance.one(CUTS[kind], "words"), chance.one(WHERE, "where")
         ends = time.monotonic() + CUT_SECONDS
-        with world.crew.hurting(member, "cut"):
-            member.proxy.cut(words, times, where=where)
-            while member.proxy.cuts < before + times and time.monotonic() < ends:
-                wait_for(time.monotonic() + 0.05)
-            member.proxy.cut(None, 0)
+
+        def noted() -> None:
+            at = time.monotonic()
+            world.crew.hurts.append(Hurt(member.name, "cut", at, at))
+
+        member.proxy.cut(words, times, where=where, then=noted)
+        while member.proxy.cuts < before + times and time.monotonic() < ends:
+            wait_for(time.monotonic() + 0.05)
+        member.proxy.cut(None, 0, then=noted)  # A reply that is to be cut may still be to come.
         return member.proxy.cuts > before
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
@@ -13,6 +14,14 @@ AFTERMATH_SECONDS: Final = 3.0
 """How long after a fault a process may do what it had begun, until it has noticed."""
 SERVER: Final = "server"
 POISONED: Final = "poisoned"
+DEADLY: Final = frozenset({"killed", POISONED, "frozen", "swallowed"})
+"""What makes a worker dead or look dead: its process ends, or no beat of it arrives.
+
+Nothing else does: a worker whose connection is cut makes a new one at once, and after an outage of
+the server nobody is taken for dead who lives.
+"""
+DEADLY_SECONDS: Final = 2 / 3
+"""A third of a lease: who is away for less is not taken for dead."""
 
 
 class Task(NamedTuple):
@@ -30,12 +39,19 @@ class Task(NamedTuple):
 
 
 class Attempt(NamedTuple):
-    """A run that did not end its task."""
+    """A run that did not end its task.
+
+    Attributes:
+        since: its start, monotonic, if that was saved.
+        until: when it was counted.
+    """
 
     task_id: int
     attempt: int
     kind: str
     worker_id: int | None
+    since: float | None = None
+    until: float = math.inf
 
 
 class Effect(NamedTuple):
@@ -60,7 +76,7 @@ class Hurt(NamedTuple):
 
 @dataclass
 class Run:
-    """A run as its handler noted it: where, from when to when, and how it ended if it did."""
+    """A run as it was noted: where, from when to when, and how it ended if it did."""
 
     task_id: int
     attempt: int
@@ -79,6 +95,8 @@ class Facts:
         hurts: what faults did to members of the fleet.
         stops: when members were told to stop, and when they had.
         members: those behind the ids of workers.
+        runs: by task, as their handlers noted them.
+        begun: the same from the moment at which their workers say that they begin.
         samples: what the watcher found wrong while the faults went on, by class.
         left: what is left after the drain, in words.
     """
@@ -99,31 +117,44 @@ class Facts:
 
     def __post_init__(self) -> None:
         self.runs = runs_of(self.ledger)
+        self.begun = runs_of(self.ledger, "begun")
 
-    def hurt(self, member: str, since: float, until: float, seconds: float = 0) -> bool:
-        """Whether something was done to the member in this time, for at least so long."""
+    def hurt(self, member: str, since: float, until: float) -> bool:
+        """Whether something was done to the member in this time."""
+        return any(self._hurts(member, since, until))
+
+    def looked_dead(self, member: str, since: float, until: float) -> bool:
+        """Whether something was done to it in this time for which others take over its tasks."""
         return any(
-            one.member == member and one.since <= until and since <= one.until + AFTERMATH_SECONDS
-            and one.until - one.since >= seconds
-            for one in self.hurts
+            one.how in DEADLY and one.until - one.since >= DEADLY_SECONDS
+            for one in self._hurts(member, since, until)
+        )
+
+    def stopped_in_trouble(self, member: str, since: float, until: float) -> bool:
+        """Whether in this time it was told to stop while there was no server to give tasks back to.
+
+        What was done to itself counts if it is deadly; after anything else it has a connection.
+        """
+        return any(
+            stop.member == member and stop.since <= until and since <= stop.until
+            and self.hurt(SERVER, max(since, stop.since), min(until, stop.until))
+            for stop in self.stops
         )  # fmt: skip
 
-    def stopped_in_trouble(self, member: str) -> bool:
-        """Whether it was told to stop when it could not tell the server what it had in hand."""
-        return any(
-            stop.member == member and one.member in (member, SERVER)
-            and one.since <= stop.until and stop.since <= one.until + AFTERMATH_SECONDS
-            for stop in self.stops for one in self.hurts
-        )  # fmt: skip
+    def _hurts(self, member: str, since: float, until: float) -> Iterator[Hurt]:
+        for one in self.hurts:
+            is_then = one.since <= until and since <= one.until + AFTERMATH_SECONDS
+            if one.member == member and is_then:
+                yield one
 
 
-def runs_of(ledger: Iterable[Mapping[str, Any]]) -> dict[int, list[Run]]:
-    """The runs of each task, in the order of their beginnings."""
+def runs_of(ledger: Iterable[Mapping[str, Any]], first: str = "start") -> dict[int, list[Run]]:
+    """The runs of each task, in the order of their beginnings, which `first` notes."""
     found: dict[int, list[Run]] = defaultdict(list)
     for record in ledger:
         task, attempt, at = record["task"], record["attempt"], record["at"]
         match record["what"]:
-            case "start":
+            case what if what == first:
                 found[task].append(Run(task, attempt, record["member"], at))
             case "end" | "raised" | "poison":
                 for run in reversed(found[task]):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import signal
+import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
@@ -20,7 +21,12 @@ from tests.kit.fleet import B1, B4, SLACK, until
 BUSY: Final = 40
 """As many enqueues are work for every worker."""
 COPIED: Final = "CONTEXT:  COPY "
-ATTEMPTS: Final = "select task_id, attempt, kind, worker_id from perdure.attempts"
+ATTEMPTS: Final = """
+    select task_id, attempt, kind, worker_id,
+        extract(epoch from started_at)::float8 + %(to_monotonic)s::float8,
+        extract(epoch from ended_at)::float8 + %(to_monotonic)s::float8
+    from perdure.attempts
+    """
 TASKS: Final = """
     select t.id, t.name, t.metadata ->> 'op', coalesce((t.metadata ->> 'i')::int, 0), t.unique_key,
         o.state, o.kind, o.attempt, o.result ->> 'op', (o.result ->> 'i')::int
@@ -40,13 +46,15 @@ def gather(
         if record["what"] == "poison" and record["pid"] in names
     ]  # fmt: skip
     rows = database.rows(TASKS)
+    # The database's clock, by which workers tell their starts, too, is that of this machine.
+    clock = {"to_monotonic": time.monotonic() - time.time()}
     killed = list(recovered(world.kills, ledger))
     restarted = list(back(world, operations, ledger))
     facts = Facts(
         operations=operations,
         ledger=ledger,
         tasks={row[0]: Task._make([*row[:8], (row[8], row[9])]) for row in rows},
-        attempts=[Attempt(*row) for row in database.rows(ATTEMPTS)],
+        attempts=[Attempt(*row) for row in database.rows(ATTEMPTS, clock)],
         effects=[
             Effect(*row)
             for row in database.rows("select task_id, attempt from effects order by id")

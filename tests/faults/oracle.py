@@ -17,8 +17,9 @@ CLASSES: Final = (
 )  # fmt: skip
 """In the order of the report; each is a number of findings, and every finding is a failure."""
 SHOWN: Final = 5
-DEADLY_SECONDS: Final = 2 / 3
-"""A third of a lease: what is away for less is not taken for dead."""
+START_SECONDS: Final = 1.0
+"""How long the save of a start takes at most: some milliseconds to its commit and to the handler's
+first line, and a round trip or two on the slowest way that `delay` makes, 0.3 s each."""
 DEATHS: Final = 3
 """Processes that one poison task may kill: two workers and a child."""
 HEARD: Final = frozenset({"proceeded", "kept"})
@@ -225,21 +226,32 @@ def _counters(facts: Facts, found: dict[str, list[str]]) -> None:
 
 
 def _has_crashed(facts: Facts, attempt: Attempt) -> bool:
-    """Whether the run's worker was hurt while it ran, or until the task began to run elsewhere."""
+    """Whether the run's worker was hurt while it ran, or until that was counted as a crash."""
     runs = facts.runs.get(attempt.task_id, [])
-    if any(run.ended == "poison" for run in runs):
-        return True
-    begun = [run for run in runs if run.attempt == attempt.attempt]
+    known = [
+        run for run in (*runs, *facts.begun.get(attempt.task_id, ()))
+        if run.attempt == attempt.attempt
+    ]  # fmt: skip
+    if not known:
+        return _died_at_start(facts, attempt)
     after = [run.since for run in runs if run.attempt > attempt.attempt]
-    until = min(after, default=float("inf"))
-    # One whose handler had not noted anything yet is known by its worker alone.
-    at = [(run.member, run.since) for run in begun] or [
-        (facts.members.get(attempt.worker_id or 0, ""), 0)
-    ]
+    until = min((attempt.until, *after))
     return any(
-        facts.hurt(member, since, until, DEADLY_SECONDS) or facts.stopped_in_trouble(member)
-        for member, since in at
+        run.ended == "poison"
+        or facts.looked_dead(run.member, run.since, until)
+        or facts.stopped_in_trouble(run.member, run.since, until)
+        for run in known
     )
+
+
+def _died_at_start(facts: Facts, attempt: Attempt) -> bool:
+    """Whether a run that nobody has noted was cut short just as its start had been saved.
+
+    A task without a saved start has not begun: it was merely held, and must not be charged.
+    """
+    member = facts.members.get(attempt.worker_id or 0, "")
+    since = attempt.since
+    return since is not None and facts.looked_dead(member, since, since + START_SECONDS)
 
 
 def _poison(facts: Facts, found: dict[str, list[str]]) -> None:

@@ -14,6 +14,7 @@ from tests.kit.ledger import note
 
 from perdure.declare.context import TaskContext
 from perdure.declare.sync_context import SyncTaskContext
+from perdure.run.events import TaskStarted
 from perdure.service import TaskService
 from perdure.tasks.outcomes import Suspended
 from perdure.tasks.policies import Delays, RetryPolicy
@@ -213,4 +214,10 @@ def wait_key(operation: str, number: int) -> str:
     return f"{operation}/{number}"
 
 
+def begun(event: TaskStarted) -> None:
+    """Note what the worker begins: a handler in a child process comes to its first line later."""
+    tell("begun", event.task_id, attempt=event.attempt)
+
+
+builder.on("task.started", begun)
 service: Any = builder.build()

@@ -107,6 +107,12 @@ def asked(at: int, **fields: Any) -> Facts:
     return replace(FACTS, operations=operations)
 
 
+def crashed(number: int, attempt: int, since: float | None = None) -> Facts:
+    """The facts, with a crash more of the worker that is killed at 15; the run was never noted."""
+    crash = Attempt(number, attempt, "crash", 8, since)
+    return replace(FACTS, attempts=[*FACTS.attempts, crash])
+
+
 def test_nothing_is_found_where_nothing_is_wrong() -> None:
     assert judge(whole()) == {name: [] for name in CLASSES}
 
@@ -159,6 +165,38 @@ WRONG = {
     ),
     "a crash of a worker that was hurt for a moment": (
         "burnt", replace(FACTS, hurts=[Hurt("m1", "swallowed", 15, 15.5)]),
+    ),
+    "a crash of a worker whose connection was cut": (
+        "burnt", replace(FACTS, hurts=[Hurt("m1", "cut", 12, 15)]),
+    ),
+    "a crash of a worker that was stopped after a cut": (
+        "burnt",
+        replace(FACTS, hurts=[Hurt("m1", "cut", 13, 13)], stops=[Hurt("m1", "stopped", 14, 18)]),
+    ),
+    "a crash of a worker while the server was away": (
+        "burnt", replace(FACTS, hurts=[Hurt(SERVER, "away", 11, 18)]),
+    ),
+    "a crash of a worker that was stopped without a server long after": (
+        "burnt",
+        replace(
+            FACTS, hurts=[Hurt(SERVER, "away", 40, 45)], stops=[Hurt("m1", "stopped", 40, 44)]
+        ),
+    ),
+    "a crash of a worker that was stopped, and of the server long before": (
+        "burnt",
+        replace(FACTS, hurts=[Hurt(SERVER, "away", 1, 5)], stops=[Hurt("m1", "stopped", 7, 12)]),
+    ),
+    "a crash of a worker that died after it was counted": (
+        "burnt", replace(FACTS, attempts=[Attempt(2, 1, "crash", 8, None, 14)]),
+    ),
+    "a crash of a task that its worker merely held": (
+        "burnt", crashed(3, 5),
+    ),
+    "a crash of a task whose start was saved long before its worker died": (
+        "burnt", crashed(3, 5, since=13),
+    ),
+    "a crash of a poison by a run that did not die": (
+        "burnt", crashed(8, DEATHS + 1),
     ),
     "a crash of a worker that was hurt before": (
         "burnt", replace(FACTS, hurts=[Hurt("m1", "frozen", 1, 5)]),
@@ -221,6 +259,33 @@ def test_a_run_whose_worker_was_stopped_without_a_server_may_count_as_a_crash() 
     assert judge(stopped)["burnt"]
     away = replace(stopped, hurts=[Hurt(SERVER, "away", 15, 20)])
     assert not judge(away)["burnt"]
+
+
+@pytest.mark.parametrize(
+    "hurt",
+    [
+        Hurt("m1", "killed", 15, inf), Hurt("m1", POISONED, 15, inf), Hurt("m1", "frozen", 12, 15),
+        Hurt("m1", "swallowed", 8, 11),
+    ],
+)  # fmt: skip
+def test_a_run_whose_worker_died_or_looked_dead_may_count_as_a_crash(hurt: Hurt) -> None:
+    assert not judge(replace(FACTS, hurts=[hurt]))["burnt"]
+
+
+def test_a_run_whose_worker_died_just_as_its_start_was_saved_may_count_as_a_crash() -> None:
+    assert not judge(crashed(3, 5, since=14.9))["burnt"]
+
+
+def test_a_run_whose_child_had_not_come_to_its_handler_may_count_as_a_crash() -> None:
+    held = crashed(3, 5)
+    begun = noted("begun", 3, 5, at=14, member="m1")
+    assert judge(held)["burnt"]
+    assert not judge(replace(held, ledger=[*held.ledger, begun]))["burnt"]
+
+
+def test_a_run_that_a_poison_has_ended_may_count_as_a_crash() -> None:
+    poisoned = Attempt(8, DEATHS, "crash", 7)
+    assert not judge(replace(FACTS, attempts=[poisoned]))["burnt"]
 
 
 def test_a_zombie_of_a_key_may_still_compute() -> None:
