@@ -44,7 +44,7 @@ class DatabaseUnavailable(DatabaseError):
 
 
 class UnknownOutcome(DatabaseError):
-    """The connection was lost during a commit: the operation may or may not have taken effect."""
+    """A reply was lost, and no later try was answered: it may or may not have taken effect."""
 
 
 class LeaseLost(PerdureError):

@@ -40,31 +40,35 @@ async def perform(database: Database, operation: Operation[A]) -> A:
         UnknownOutcome: it may have taken effect.
         PerdureError: what the database answered.
     """
-    for last in _tries():
-        async with _borrowed(database) as connection:
-            try:
-                rows = await _run(connection, database, operation)
-            except (psycopg.Error, TimeoutError) as error:
-                if isinstance(error, TimeoutError):
-                    await connection.close()
-                if last or not _may_repeat(error, connection, operation.repeat):
-                    raise _verdict(error, connection, operation.repeat) from error
-                continue
-        return operation.read(rows)
+    doubt = _Doubt(operation.repeat)
+    with doubt.told():
+        for last in _tries():
+            async with _borrowed(database) as connection:
+                try:
+                    rows = await _run(connection, database, operation)
+                except (psycopg.Error, TimeoutError) as error:
+                    if isinstance(error, TimeoutError):
+                        await connection.close()
+                    if not doubt.may_repeat(error, connection) or last:
+                        raise translate(error) from error
+                    continue
+            return operation.read(rows)
     raise AssertionError("unreachable: the last try returns or raises")
 
 
 def perform_sync(database: Database, operation: Operation[A]) -> A:
     """The same for a thread."""
-    for last in _tries():
-        with _borrowed_sync(database) as connection:
-            try:
-                rows = _run_sync(connection, database, operation)
-            except psycopg.Error as error:
-                if last or not _may_repeat(error, connection, operation.repeat):
-                    raise _verdict(error, connection, operation.repeat) from error
-                continue
-        return operation.read(rows)
+    doubt = _Doubt(operation.repeat)
+    with doubt.told():
+        for last in _tries():
+            with _borrowed_sync(database) as connection:
+                try:
+                    rows = _run_sync(connection, database, operation)
+                except psycopg.Error as error:
+                    if not doubt.may_repeat(error, connection) or last:
+                        raise translate(error) from error
+                    continue
+            return operation.read(rows)
     raise AssertionError("unreachable: the last try returns or raises")
 
 
@@ -324,21 +328,32 @@ def _is_lost(error: BaseException, connection: AnyConnection) -> bool:
     return error.sqlstate is not None and error.sqlstate.startswith(("08", "57P0"))
 
 
-def _may_repeat(error: BaseException, connection: AnyConnection, repeat: Repeat) -> bool:
-    if _is_lost(error, connection):
-        return repeat != "never"
-    return isinstance(error, psycopg.Error) and error.sqlstate in _AGAIN
+class _Doubt:
+    """Whether a try may have taken effect whose reply was lost: no later failure denies that."""
 
+    def __init__(self, repeat: Repeat) -> None:
+        self._repeat = repeat
+        self._is_there = False
 
-def _verdict(
-    error: psycopg.Error | TimeoutError, connection: AnyConnection, repeat: Repeat
-) -> PerdureError:
-    if _is_lost(error, connection) and repeat != "read":
-        return UnknownOutcome(
-            "the connection was lost after the statement was sent: it may or may not have taken "
-            "effect; an enqueue with a unique_key can be repeated without harm"
-        )
-    return translate(error)
+    def may_repeat(self, error: BaseException, connection: AnyConnection) -> bool:
+        """Whether another try may succeed, and does no harm."""
+        if _is_lost(error, connection):
+            self._is_there = self._repeat != "read"
+            return self._repeat != "never"
+        return isinstance(error, psycopg.Error) and error.sqlstate in _AGAIN
+
+    @contextmanager
+    def told(self) -> Iterator[None]:
+        """Within it, what fails in doubt is of unknown outcome."""
+        try:
+            yield
+        except PerdureError as error:
+            if not self._is_there:
+                raise
+            raise UnknownOutcome(
+                "the connection was lost after the statement was sent: it may or may not have "
+                "taken effect; an enqueue with a unique_key can be repeated without harm"
+            ) from error
 
 
 @asynccontextmanager

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 from psycopg.conninfo import make_conninfo
@@ -15,8 +16,11 @@ from tests.kit.proxy import Proxy, proxied
 from perdure.client.client import TaskClient
 from perdure.client.sync import SyncTaskClient
 from perdure.declare.kind import Answer, NewTask
-from perdure.errors import DatabaseUnavailable, UnknownOutcome
+from perdure.errors import DatabaseUnavailable, QueueFull, UnknownOutcome
 from perdure.store.operations import DOCUMENT_TASKS_MAX
+
+PATIENCE_SECONDS = 0.5
+"""How long a pool of these tests waits for a server that is not there."""
 
 
 @pytest.fixture
@@ -27,6 +31,11 @@ def cutter(database: Database) -> Iterator[Proxy]:
 
 def tasks(database: Database) -> int:
     return int(database.value("select count(*) from perdure.tasks"))
+
+
+def nowhere(database: Database) -> str:
+    """The same database on a server that is not there."""
+    return make_conninfo(database.dsn, host="127.0.0.1", port=1)
 
 
 async def test_an_enqueue_without_a_key_is_unknown_and_not_repeated(
@@ -67,6 +76,66 @@ async def test_an_enqueue_with_a_key_is_repeated_and_makes_one_task(
     assert len({each.id for each in gathered}) == 5
     assert tasks(database) == 7
     assert database.value("select max(id) from perdure.tasks") == replacing.id
+
+
+@pytest.mark.parametrize("count", [1, 3])
+async def test_a_repeat_that_finds_no_server_does_not_deny_the_first_try(
+    database: Database, cutter: Proxy, count: int
+) -> None:
+    async with TaskClient(cutter.dsn) as client:
+        pool = await client._database.pool()
+        await pool.wait()  # Else a second connection is made for who comes before the first.
+        pool.timeout = PATIENCE_SECONDS
+        cutter.cut(b"enqueue", then=partial(cutter.lead_to, nowhere(database)))
+        answers = await asyncio.gather(
+            *(client.enqueue("a", unique_key=f"k{n}") for n in range(count)),
+            return_exceptions=True,
+        )
+        after = await asyncio.gather(client.enqueue("a", unique_key="k"), return_exceptions=True)
+
+    assert [type(answer) for answer in answers] == [UnknownOutcome] * count
+    assert {type(answer.__cause__) for answer in answers if isinstance(answer, Exception)} == {
+        DatabaseUnavailable
+    }
+    assert [type(answer) for answer in after] == [DatabaseUnavailable]
+    assert (cutter.cuts, tasks(database)) == (1, count)
+
+
+def test_a_repeat_of_a_thread_that_finds_no_server_does_not_deny_the_first_try(
+    database: Database, cutter: Proxy
+) -> None:
+    with SyncTaskClient(cutter.dsn) as client:
+        client.get(1)  # Now there is a connection, and it is not waited for.
+        client._database.sync_pool().timeout = PATIENCE_SECONDS
+        cutter.cut(b"enqueue", then=partial(cutter.lead_to, nowhere(database)))
+        with pytest.raises(UnknownOutcome) as caught:
+            client.enqueue("a", unique_key="k")
+    assert isinstance(caught.value.__cause__, DatabaseUnavailable)
+    assert (cutter.cuts, tasks(database)) == (1, 1)
+
+
+@pytest.mark.parametrize("count", [1, 3])
+async def test_a_repeat_that_is_refused_does_not_deny_the_first_try(
+    database: Database, cutter: Proxy, count: int
+) -> None:
+    others = (
+        "update perdure.queues set max_depth = null;"
+        " select perdure.enqueue('b', unique_key => 'k0', unique_policy => 'replace');"
+        f" update perdure.queues set max_depth = {count}, sampled_at = null"
+    )
+    async with TaskClient(cutter.dsn) as client:
+        await client.set_queue("default", max_depth=count)
+        cutter.cut(b"enqueue", then=partial(database.execute, others))
+        answers = await asyncio.gather(
+            *(client.enqueue("a", unique_key=f"k{n}") for n in range(count)),
+            return_exceptions=True,
+        )
+
+    assert [type(answer) for answer in answers] == [UnknownOutcome] * count
+    assert {type(answer.__cause__) for answer in answers if isinstance(answer, Exception)} == {
+        QueueFull
+    }
+    assert (cutter.cuts, tasks(database)) == (1, count + 1)
 
 
 async def test_a_lost_commit_names_the_transaction_that_can_be_asked_about(
@@ -160,7 +229,7 @@ async def test_connections_that_died_in_the_pool_are_not_noticed(database: Datab
 
 
 async def test_a_server_that_is_not_there_is_unavailable(database: Database) -> None:
-    dsn = make_conninfo(database.dsn, host="127.0.0.1", port=1)
+    dsn = nowhere(database)
     client = TaskClient(dsn)
     with pytest.raises(DatabaseUnavailable):
         await client.enqueue("a")
