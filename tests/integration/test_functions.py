@@ -288,6 +288,39 @@ def test_a_request_that_comes_again_is_told_of_its_task_also_when_that_has_ended
     assert database.value("select count(*) from perdure.tasks") == 2
 
 
+def test_a_replace_that_comes_again_is_told_that_it_replaced_also_where_the_queue_is_full(
+    database: Database,
+) -> None:
+    def asked(*entries: dict[str, str]) -> list[tuple[int, str]]:
+        several = "select task_id, answer from perdure.enqueue_many(%s::jsonb)"
+        return database.rows(several, (json.dumps(entries),))
+
+    key = {"name": "a", "unique_key": "k", "unique_policy": "replace"}
+    again = {**key, "request_id": str(uuid4())}
+    ((first, _),) = asked(key)
+    ((id_, answer),) = made = asked(again)
+    assert (id_ > first, answer) == (True, "replaced")
+    database.execute("select perdure.set_queue('default', max_depth => 1)")
+    one = (
+        "select * from perdure.enqueue('a', unique_key => 'k', unique_policy => 'replace',"
+        " request_id => %s::uuid)"
+    )
+    assert database.rows(one, (again["request_id"],)) == made
+    assert asked(again) == made
+    for refused in (({"name": "a"}, again), (key,), ({**key, "request_id": str(uuid4())},)):
+        with pytest.raises(psycopg.Error, match="max_depth of 1") as caught:
+            asked(*refused)
+        assert caught.value.sqlstate == "PD005"
+
+    # The answer is that of the latest request.
+    database.execute("select perdure.set_queue('default', max_depth => null)")
+    database.execute("select perdure.cancel(%s::bigint)", (id_,))
+    later = {**key, "request_id": str(uuid4())}
+    ((_, answer),) = made = asked(later)
+    assert answer == "created"
+    assert asked(later) == made
+
+
 @pytest.mark.parametrize("value", ["", "no uuid", 7])
 def test_a_request_id_that_is_none_is_refused(database: Database, value: object) -> None:
     document = json.dumps([{"name": "a", "unique_key": "k", "request_id": value}])

@@ -176,14 +176,14 @@ MUTANTS: Final = (
         old="""unique_keys as k (key, task_id, request_id)
     values (hold_key.unique_key, new_id, hold_key.request_id)
     on conflict (key) do update set key = excluded.key
-    returning k.task_id, k.request_id into holder, asked;
+    returning k.task_id, k.request_id, k.answer into holder, asked, answered;
 """,
         new="""unique_keys as k (key, task_id, request_id)
     select hold_key.unique_key, new_id, hold_key.request_id
     where not exists (select from perdure.unique_keys as k where k.key = hold_key.unique_key)
     on conflict (key) do nothing;
-    select k.task_id, k.request_id into holder, asked from perdure.unique_keys as k
-    where k.key = hold_key.unique_key;
+    select k.task_id, k.request_id, k.answer into holder, asked, answered
+    from perdure.unique_keys as k where k.key = hold_key.unique_key;
 """,
         tests=BY_HAND,
         red=("test_a_key_whose_task_has_ended_is_given_to_one_of_two",),

@@ -1,6 +1,7 @@
 -- Enqueues one task in the caller's transaction: it exists if and only if that commits. Answers its
 -- id and what was done: created, kept (the key is held: that task's id), replaced. With a request_id of
--- its own an enqueue under a key may be repeated when its answer was lost: it makes one task.
+-- its own an enqueue under a key may be repeated when its answer was lost: until another has taken the key
+-- it makes one task, and answers as it did, also on a queue that is full by now.
 create function perdure.enqueue(
     name text, metadata jsonb default '{}', queue text default null, priority integer default null,
     delay interval default null, run_at timestamptz default null, unique_key text default null,
@@ -37,7 +38,11 @@ begin
         end if;
     end if;
     due := coalesce(enqueue.run_at, clock_timestamp() + enqueue.delay);
-    if exists (select from perdure.queues as q where q.max_depth is not null) then
+    if exists (select from perdure.queues as q where q.max_depth is not null)
+        and not exists (
+            select from perdure.unique_keys as k
+            where k.key = enqueue.unique_key and k.request_id = enqueue.request_id)
+    then
         perform perdure.keep_depth(coalesce(
             enqueue.queue, (select y.queue from perdure.task_types as y where y.name = enqueue.name), 'default'));
     end if;

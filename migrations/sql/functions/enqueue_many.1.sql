@@ -44,10 +44,12 @@ begin
     if found then
         perform perdure.refuse(wrong.problem, wrong.at);
     end if;
+    -- Entries with a key are measured one by one: a request that comes again adds nothing.
     perform perdure.keep_depth(q.name) from (
         select distinct coalesce(e.entry ->> 'queue', y.queue, 'default') as name
         from jsonb_array_elements(enqueue_many.tasks) as e (entry)
-        left join perdure.task_types as y on y.name = e.entry ->> 'name' order by 1) as q;
+        left join perdure.task_types as y on y.name = e.entry ->> 'name'
+        where e.entry ->> 'unique_key' is null order by 1) as q;
 
     return query
     with entries as materialized (

@@ -1,7 +1,7 @@
 -- Decides a unique key for a task that is about to be enqueued as new_id. The key's row stays locked
 -- to the end of the transaction: a second enqueue of the key waits for the first. Answers the task
 -- that the caller gets, what was done, and the tasks that the new one has to wait for. A request that
--- comes again, as its first answer was lost, is told of the task that it made.
+-- comes again, as its first answer was lost, is told of the task that it made, and what was done then.
 create function perdure.hold_key(unique_key text, policy text, new_id bigint, request_id uuid)
     returns table (task_id bigint, answer text, after bigint[])
     language plpgsql set search_path = pg_catalog, perdure, pg_temp as $$
@@ -10,19 +10,21 @@ declare
     named bigint;
     holder bigint;
     asked uuid;
+    answered text;
     place text;
     stopping boolean;
 begin
     insert into perdure.unique_keys as k (key, task_id, request_id)
     values (hold_key.unique_key, new_id, hold_key.request_id)
     on conflict (key) do update set key = excluded.key
-    returning k.task_id, k.request_id into holder, asked;
+    returning k.task_id, k.request_id, k.answer into holder, asked, answered;
     task_id := new_id;
     answer := 'created';
     after := '{}';
     if holder <> new_id then
         if asked = hold_key.request_id then
             task_id := holder;
+            answer := coalesce(answered, answer);
             return next;
             return;
         end if;
@@ -51,7 +53,8 @@ begin
                 answer := 'replaced';
             end if;
         end if;
-        update perdure.unique_keys set task_id = new_id, request_id = hold_key.request_id
+        update perdure.unique_keys
+        set task_id = new_id, request_id = hold_key.request_id, answer = nullif(hold_key.answer, 'created')
         where key = hold_key.unique_key;
     end if;
     insert into perdure.edges (task_id, after_id, rule)

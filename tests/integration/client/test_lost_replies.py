@@ -21,6 +21,7 @@ from perdure.store.operations import DOCUMENT_TASKS_MAX
 
 PATIENCE_SECONDS = 0.5
 """How long a pool of these tests waits for a server that is not there."""
+UNSAMPLED = "update perdure.queues set sampled_at = null"
 
 
 @pytest.fixture
@@ -72,7 +73,7 @@ async def test_an_enqueue_with_a_key_is_repeated_and_makes_one_task(
         replacing = await client.enqueue("a", unique_key="k", unique_policy="replace")
 
     assert cutter.cuts == 3
-    assert handle.answer is Answer.CREATED
+    assert (handle.answer, replacing.answer) == (Answer.CREATED, Answer.REPLACED)
     assert len({each.id for each in gathered}) == 5
     assert tasks(database) == 7
     assert database.value("select max(id) from perdure.tasks") == replacing.id
@@ -112,6 +113,23 @@ def test_a_repeat_of_a_thread_that_finds_no_server_does_not_deny_the_first_try(
             client.enqueue("a", unique_key="k")
     assert isinstance(caught.value.__cause__, DatabaseUnavailable)
     assert (cutter.cuts, tasks(database)) == (1, 1)
+
+
+@pytest.mark.parametrize("count", [1, 3])
+async def test_a_repeat_on_a_queue_that_the_first_try_has_filled_is_answered(
+    database: Database, cutter: Proxy, count: int
+) -> None:
+    async with TaskClient(cutter.dsn) as client:
+        await client.set_queue("default", max_depth=count)
+        cutter.cut(b"enqueue", then=partial(database.execute, UNSAMPLED))
+        handles = await asyncio.gather(
+            *(client.enqueue("a", unique_key=f"k{n}") for n in range(count))
+        )
+        with pytest.raises(QueueFull):
+            await client.enqueue("a", unique_key="k")
+
+    assert [handle.answer for handle in handles] == [Answer.CREATED] * count
+    assert (cutter.cuts, tasks(database)) == (1, count)
 
 
 @pytest.mark.parametrize("count", [1, 3])
