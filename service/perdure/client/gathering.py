@@ -95,13 +95,19 @@ class _Line:
     def _take(self) -> list[Waiting]:
         batch: list[Waiting] = []
         size = 0
+        keys: set[str | None] = set()
         while self._waiting and len(batch) < BATCH_TASKS_MAX:
-            size += len(self._waiting[0][1])
+            entry, text, _ = self._waiting[0]
+            size += len(text)
             if batch and size > BATCH_SIZE_MAX:
+                break
+            # A key knows its latest request alone: were both to come again, the first made another.
+            if entry.unique_policy == "replace" and entry.unique_key in keys:
                 break
             waiting = self._waiting.popleft()
             if not waiting[2].done():  # its caller may have gone away
                 batch.append(waiting)
+                keys.add(entry.unique_key)
         return batch
 
     async def _send(self, batch: Sequence[Waiting]) -> None:

@@ -156,6 +156,19 @@ async def test_a_repeat_that_is_refused_does_not_deny_the_first_try(
     assert (cutter.cuts, tasks(database)) == (1, count + 1)
 
 
+async def test_two_that_replace_each_other_at_one_moment_make_a_task_each_when_repeated(
+    database: Database, cutter: Proxy
+) -> None:
+    async with TaskClient(cutter.dsn) as client:
+        cutter.cut(b"enqueue")
+        handles = await asyncio.gather(
+            *(client.enqueue("a", unique_key="k", unique_policy="replace") for _ in range(2))
+        )
+
+    assert [handle.answer for handle in handles] == [Answer.CREATED, Answer.REPLACED]
+    assert (cutter.cuts, tasks(database)) == (1, 2)
+
+
 async def test_a_lost_commit_names_the_transaction_that_can_be_asked_about(
     database: Database, cutter: Proxy
 ) -> None:
