@@ -6,7 +6,7 @@ import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from itertools import combinations, groupby
+from itertools import combinations, count, groupby
 from typing import Any, NamedTuple, TypeAlias
 
 import psycopg
@@ -16,6 +16,8 @@ from tests.kit.stepping import PATIENCE_SECONDS, Parameters, Stepped, pause
 REFUSALS = frozenset({"PD001", "40001"})
 """What an operation may be answered in some orders: its lease is lost, or it has to be repeated."""
 COMMIT = "commit"
+MOMENTS = count()
+"""What of two sides was answered first: each answer gets the next number."""
 
 Order: TypeAlias = tuple[int, ...]
 """Whose step comes next, 0 or 1."""
@@ -37,7 +39,7 @@ class Side:
     """One operation under way: its answers so far, and the SQLSTATE that has ended it.
 
     `waited`: a step of it had to wait. With gates it may stand inside a statement, and a step of it
-    goes on to the next gate.
+    goes on to the next gate. `moments`: when it got each of its answers, and the refusal.
     """
 
     session: Stepped
@@ -45,6 +47,7 @@ class Side:
     allowed: frozenset[str] = REFUSALS
     gates: Gates | None = None
     answers: list[list[tuple[Any, ...]]] = field(default_factory=list)
+    moments: list[int] = field(default_factory=list)
     refused: str | None = None
     started: bool = False
     waited: bool = False
@@ -81,10 +84,12 @@ class Side:
         self.started = False
         try:
             self.answers.append(await self.session.end())
+            self.moments.append(next(MOMENTS))
         except psycopg.Error as error:
             if error.sqlstate not in self.allowed:
                 raise
             self.refused = error.sqlstate
+            self.moments.append(next(MOMENTS))
             self.steps.clear()
             await self.session.run("rollback")
 

@@ -58,13 +58,17 @@ def _never(side: Side, task: int) -> bool:
     return False
 
 
+def _refused(side: Side, task: int) -> bool:
+    return side.refused in LOST
+
+
 class Kind(NamedTuple):
     """An operation: `meets` are the places of a task in which it has something to do.
 
     `allowed`: how it may be refused. `caller`: it is part of a caller's own transaction.
-    `took`, `saved`: whether it says that it took a task out of where it was held, and that it has
-    saved the checkpoint. `move`: what is settled. `aimed`: at a task of the choice. `steps`: how
-    many there are, with the commit.
+    `took`, `saved`, `lost`: whether it says that it took a task out of where it was held, that it
+    has saved the checkpoint, and that its lease does not hold the task any more. `move`: what is
+    settled. `aimed`: at a task of the choice. `steps`: how many there are, with the commit.
     """
 
     name: str
@@ -74,6 +78,7 @@ class Kind(NamedTuple):
     caller: bool = False
     took: Says = _never
     saved: Says = _never
+    lost: Says = _refused
     move: Move | None = None
     aimed: bool = True
     steps: int = 2
@@ -148,6 +153,10 @@ def _settled(side: Side, task: int) -> bool:
     return bool(side.answers) and [row[1] for row in side.answers[0]] == ["settled"]
 
 
+def _lost(side: Side, task: int) -> bool:
+    return bool(side.answers) and [row[1] for row in side.answers[0]] == ["lost"]
+
+
 def _finished(side: Side, task: int) -> bool:
     return bool(side.answers) and side.answers[0] == [(task,)]
 
@@ -164,6 +173,10 @@ def _held(side: Side, task: int) -> bool:
     return bool(side.answers) and side.answers[0] == [(1, True)]
 
 
+def _not_held(side: Side, task: int) -> bool:
+    return bool(side.answers) and side.answers[0] == [(1, False)]
+
+
 def settling(name: str, move: Move, *, abandoned: bool = False) -> Kind:
     """The end of a run that is not a plain success."""
 
@@ -171,7 +184,8 @@ def settling(name: str, move: Move, *, abandoned: bool = False) -> Kind:
         return {"worker": WORKER, "moves": f"[{_document(world, aim, move, abandoned=abandoned)}]"}
 
     build = one("settle", values)
-    return Kind(name, build, ("running", "own", "blocked"), took=_settled, move=move)
+    places: list[Place] = ["running", "own", "blocked"]
+    return Kind(name, build, places, took=_settled, lost=_lost, move=move)
 
 
 def retention(name: str, **values: Any) -> Kind:
@@ -208,7 +222,7 @@ KINDS = (
     Kind("hand back", one("hand_back", lambda world, aim: {
         "leases": [world.lease_of(aim.task)], "tasks": [aim.task]}), HELD, took=_given_back),
     Kind("separate", one("separate", _separate), HELD, LOST),
-    Kind("save", one("save", _save), HELD, saved=_held),
+    Kind("save", one("save", _save), HELD, saved=_held, lost=_not_held),
     Kind("checkpoint", by_caller("checkpoint", lambda world, aim: {
         **_run(world, aim), "saved": saved_document(CHECKPOINT)}), HELD, BY_CALLER, caller=True,
         steps=3, saved=_accepted),

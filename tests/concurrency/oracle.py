@@ -9,13 +9,16 @@ from typing import Any, NamedTuple
 from uuid import uuid4
 
 from tests.concurrency.explorer import Ran, Side
-from tests.concurrency.operations import Aim, Kind
+from tests.concurrency.operations import LEVELS, Aim, Kind
 from tests.concurrency.world import JUDGE, STARTED_AT, TYPES, WORKER, World
 from tests.invariants import ALWAYS, AT_THE_END, Question
 
 from perdure.store.queue import Settling, move_document
 from perdure.tasks.places import Ended, Move, Ready
 
+OF_ALL = frozenset({"recover", "deregister"})
+"""They take all tasks of a dead worker. What takes one task of its lease says so (`took`), or moves
+it to a lease of its own (`separate`); nothing else does: a cancel and the like write letters."""
 TURNS = 12
 """What is left over ends in so many turns of upkeep, claim and finish."""
 
@@ -97,6 +100,7 @@ class Judge:
             self._answered_truly(act, side)
         took = [act.aim.task for act, side in pairs if act.kind.took(side, act.aim.task)]
         assert len(took) == len(set(took)), "a task was taken out of its lease twice"
+        self._was_refused_rightly(pairs)
         # A row of retention takes the history of a task with it.
         kept = {act.kind.name for act in acts}.isdisjoint({"retire", "drop range"})
         if kept:
@@ -115,6 +119,27 @@ class Judge:
             assert self.database.value(text, [act.aim.on]) == (side.refused is None)
         if act.kind.name == "claim":
             assert len(side.answers[0]) <= 1, "more was claimed than was asked for"
+
+    def _was_refused_rightly(self, pairs: list[tuple[Act, Side]]) -> None:
+        """Who is told that its lease is lost has lost it: to the other, who committed before.
+
+        And a task that was given a lease of its own is in it, unless the other took it from there.
+        """
+        for (act, side), (other, beside) in (pairs, pairs[::-1]):
+            task, name = act.aim.task, act.kind.name
+            risky = act.kind.caller and act.aim.level != LEVELS[0]
+            assert side.refused != "40001" or risky, f"{name} is to be repeated, at {act.aim.level}"
+            taken = _takes(other, beside, task)
+            if act.kind.lost(side, task) and self.world.held_at_first(task):
+                told = f"{name} was told that its lease is lost"
+                assert taken, f"{told}, beside {other.kind.name}, which takes none"
+                told_at = side.moments[-1 if side.refused else 0]
+                assert beside.moments[-1] < told_at, f"{told}, before it was"
+                assert not self.world.holds(self.world.lease_of(task), task), f"{told}: it is not"
+            untaken = not taken or other.kind.name == "separate"
+            if name == "separate" and side.refused is None and untaken:
+                ((own,),) = side.answers[0]
+                assert self.world.holds(str(own), task), "a task is not where separate has said"
 
     def _holds_what_was_said(self, pairs: list[tuple[Act, Side]]) -> None:
         """A checkpoint that was accepted is there, and so is an end, unless it was undone."""
@@ -141,8 +166,10 @@ class Judge:
                 return
             again = self._decided(move, json.loads(letters or "[]"))
             document = move_document(Settling(lease, act.aim.task, STARTED_AT, again))
+            held = self.world.holds(lease, act.aim.task)
             rows = self.world.ask("settle", moves=f"[{document}]", worker=WORKER)
             ((_, answer, letters),) = rows
+            assert (answer == "lost") is not held, f"{answer}, and the lease {held=} the task"
         raise AssertionError(f"it is never settled: {answer}")
 
     def _decided(self, move: Move, letters: list[dict[str, Any]]) -> Move:
@@ -200,6 +227,16 @@ class Judge:
                 assert self.database.value(cancelled, [act.aim.task]) or undone, "a cancel was lost"
             elif act.kind.name in {"proceed", "signal"} and answer in {"proceeded", "kept"}:
                 assert self.database.value(HEARD), "a signal was lost"
+
+
+def _takes(act: Act, side: Side, task: int) -> bool:
+    """Whether it has taken the task out of its lease, or the lease of it."""
+    if side.refused:
+        return False
+    if act.kind.name in OF_ALL:
+        recovered = side.answers[-2]  # the last is the commit
+        return any(tasks for _, _, tasks, _ in recovered)
+    return act.aim.task == task and (act.kind.name == "separate" or act.kind.took(side, task))
 
 
 def _end_of(kind: Kind) -> str | None:

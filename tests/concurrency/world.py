@@ -154,6 +154,17 @@ class World:
         """The lease under which a worker holds the task at the beginning."""
         return self.own.get(task, self.lease)
 
+    def held_at_first(self, task: int) -> bool:
+        """Whether the task ran at the beginning, under `lease_of`."""
+        if task == self.neighbour:
+            return self.place != "left"
+        return self.place in {"running", "own"}
+
+    def holds(self, lease: str, task: int) -> bool:
+        """Whether that lease holds the task now."""
+        text = "select exists (select from perdure.leases where id = %s and %s = any (task_ids))"
+        return bool(self.database.value(text, [lease, task]))
+
     def enqueue(self, key: str, policy: str = "keep") -> int:
         """A task with a unique key."""
         values = enqueue_values(key, policy)

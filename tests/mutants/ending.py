@@ -21,6 +21,7 @@ LEASES: Final = "tests/chaos/test_leases.py"
 SETTLE: Final = "tests/integration/test_settle.py"
 TRANSACTIONS: Final = "tests/conformance/test_transactions.py"
 OPEN: Final = "tests/integration/test_open_transactions.py"
+JUDGE: Final = "tests/concurrency/test_oracle.py"
 
 MUTANTS: Final = (
     Mutant(
@@ -214,5 +215,14 @@ MUTANTS: Final = (
         new="if False:",
         tests=OPEN,
         red=("test_what_was_asked_to_be_saved_before_the_lease_changed_is_saved",),
+    ),
+    Mutant(
+        name="X65",
+        says="a completion does not wait for a save of its own run, and is refused",
+        file=f"{FUNCTIONS}/complete.1.sql",
+        old="perform from perdure.leases as l where l.id = complete.lease for update;",
+        new="null;",
+        tests=JUDGE,
+        red=("test_a_completion_beside_a_save_of_its_own_run_is_accepted",),
     ),
 )
