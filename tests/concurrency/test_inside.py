@@ -31,7 +31,7 @@ async def sessions(server: Server, template: str) -> AsyncIterator[Sessions]:
         await opened.close()
 
 
-@pytest.mark.timeout(3600)  # all orders of a pair, at night
+@pytest.mark.timeout(3600)  # more orders of a pair at night, or all
 @pytest.mark.asyncio(loop_scope="module")
 @pytest.mark.parametrize("pair", INSIDE, ids=name_of)
 async def test_two_operations_that_interrupt_each_other_inside_keep_what_must_hold(

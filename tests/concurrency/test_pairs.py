@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 import pytest_asyncio
-from tests.concurrency.cases import PAIRS, cases, name_of
+from tests.concurrency.cases import PAIRS, SEED, SEED_VARIABLE, Case, cases, name_of
 from tests.concurrency.operations import Kind
 from tests.concurrency.oracle import Judge
 from tests.concurrency.sessions import Sessions
@@ -22,7 +22,7 @@ async def sessions(server: Server, template: str) -> AsyncIterator[Sessions]:
         await opened.close()
 
 
-@pytest.mark.timeout(3600)  # all orders of a pair, at night
+@pytest.mark.timeout(3600)  # more orders of a pair at night, or all
 @pytest.mark.asyncio(loop_scope="module")
 @pytest.mark.parametrize("pair", PAIRS, ids=name_of)
 async def test_two_operations_in_any_order_keep_what_must_hold(
@@ -30,3 +30,15 @@ async def test_two_operations_in_any_order_keep_what_must_hold(
 ) -> None:
     for case in cases(pair):
         await sessions.run(pair, case)
+
+
+def test_another_seed_tries_other_orders_and_the_same_one_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def tried(seed: str) -> list[Case]:
+        monkeypatch.setenv(SEED_VARIABLE, seed)
+        return [case for pair in PAIRS[:100] for case in cases(pair)]
+
+    assert tried("8") == tried("8")
+    assert tried("8") != tried("9")
+    assert tried("") == tried(SEED)

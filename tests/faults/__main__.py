@@ -50,7 +50,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.faults", description=__doc__)
     parser.add_argument("tier", choices=["pull-request", "nightly"])
     parser.add_argument(
-        "--seed", type=int, help="of the storm; default: a new one at night, else always the same"
+        "--seed",
+        type=int,
+        help="of the storm, at night of the pairs, too; default: a new one at night, else the same",
     )
     parser.add_argument("--minutes", type=float, default=60, help="of the storm at night")
     given = parser.parse_args()

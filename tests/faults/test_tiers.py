@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from tests.concurrency.cases import SEED_VARIABLE as SEED
 from tests.faults.tiers import ALWAYS, MUTANTS_MOST, Part, concerned, counts, nightly, pull_request
 from tests.kit.house import ROOT
 from tests.mutants.catalogue import MUTANTS
@@ -15,6 +16,11 @@ def test_every_part_of_a_tier_is_there(part: Part) -> None:
     paths += [ROOT / name for name in names if "/" in name]
     assert paths
     assert all(path.exists() or path.with_suffix(".py").exists() for path in paths)
+
+
+def test_a_night_tries_orders_of_its_own_seed() -> None:
+    (pairs,) = [part for part in nightly(9, 60) if part.name == "pairs of operations"]
+    assert pairs.environment[SEED] == "9"
 
 
 def test_a_change_is_tried_with_the_mutants_of_the_core_and_of_its_files() -> None:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from tests.concurrency.cases import SEED_VARIABLE as SEED
 from tests.concurrency.cases import VARIABLE as ORDERS
 from tests.kit.house import ROOT
 from tests.mutants.catalogue import MUTANTS
@@ -48,13 +49,15 @@ def pull_request(seed: int) -> list[Part]:
 
 
 def nightly(seed: int, minutes: float) -> list[Part]:
-    """A long storm, every mutant, each row of faults in several orders, and the peers."""
+    """A long storm, every mutant, other orders of pairs, each row of faults five times, peers."""
     storm = ("-m", "tests.chaos.storm", "--minutes", str(minutes), "--seed", str(seed))
     rows = (*PYTEST, "tests/chaos", "tests/conformance", "tests/integration/test_holding.py")
     return [
         Part("storm", storm),
         Part("mutants", ("-m", "tests.mutants")),
-        Part("pairs of operations", (*PYTEST, "tests/concurrency"), {ORDERS: "20"}),
+        Part(
+            "pairs of operations", (*PYTEST, "tests/concurrency"), {ORDERS: "20", SEED: str(seed)}
+        ),
         Part("state machine", (*PYTEST, "tests/property"), {STATES: "2000"}),
         *(Part(f"rows, {n} of {NIGHTLY_TIMES}", rows) for n in range(1, NIGHTLY_TIMES + 1)),
         Part("peers", ("-m", "tests.faults.peers", "--json")),
