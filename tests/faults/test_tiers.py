@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
+import subprocess
+from pathlib import Path
+
 import pytest
 from tests.concurrency.cases import SEED_VARIABLE as SEED
-from tests.faults.tiers import ALWAYS, MUTANTS_MOST, Part, concerned, counts, nightly, pull_request
+from tests.faults.tiers import (
+    ALWAYS,
+    MUTANTS_MOST,
+    Part,
+    changed,
+    concerned,
+    counts,
+    nightly,
+    pull_request,
+)
 from tests.kit.house import ROOT
 from tests.mutants.catalogue import MUTANTS
 
@@ -31,6 +43,69 @@ def test_a_change_is_tried_with_the_mutants_of_the_core_and_of_its_files() -> No
     everything = concerned(frozenset(one.file for one in MUTANTS))
     assert len(everything) == MUTANTS_MOST
     assert core < set(everything)
+    assert concerned(None) == everything
+
+
+def git(folder: Path, *words: str) -> None:
+    """Run git there, as somebody."""
+    somebody = ("-c", "user.name=a", "-c", "user.email=a@example.org")
+    subprocess.run(["git", *somebody, *words], cwd=folder, check=True, capture_output=True)
+
+
+def commit(folder: Path, *names: str) -> None:
+    """A commit for each new file."""
+    for name in names:
+        (folder / name).write_text(name)
+        git(folder, "add", name)
+        git(folder, "commit", "-m", name)
+
+
+@pytest.fixture
+def upstream(tmp_path: Path) -> Path:
+    """A repository with two commits, and with `change`, a branch of two more."""
+    folder = tmp_path / "upstream"
+    folder.mkdir()
+    git(folder, "init", "--initial-branch=main")
+    commit(folder, "first", "second")
+    git(folder, "checkout", "-b", "change")
+    commit(folder, "third", "fourth")
+    git(folder, "checkout", "main")
+    return folder
+
+
+def cloned(upstream: Path, *words: str) -> Path:
+    """A clone beside it, made as the words say."""
+    git(upstream.parent, "clone", *words, upstream.as_uri(), "clone")
+    return upstream.parent / "clone"
+
+
+def test_a_change_is_all_of_its_commits_and_what_is_not_committed_yet(upstream: Path) -> None:
+    commit(upstream, "later")
+    clone = cloned(upstream, "--branch=change")
+    (clone / "first").write_text("another")
+    assert changed(clone) == frozenset({"first", "third", "fourth"})
+
+
+def test_what_is_part_of_upstream_has_changed_with_its_last_commit(upstream: Path) -> None:
+    assert changed(upstream) == frozenset({"second"})
+    assert changed(cloned(upstream)) == frozenset({"second"})
+
+
+def test_a_clone_that_is_too_shallow_to_tell_says_so(
+    upstream: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clone = cloned(upstream, "--depth=1", "--branch=change")
+    assert changed(clone) is None
+    assert "git cannot tell" in capsys.readouterr().err
+    git(clone, "fetch", "--depth=1", "origin", "main:refs/remotes/origin/main")
+    assert changed(clone) is None
+
+
+def test_a_first_commit_is_a_change_of_which_git_cannot_tell(tmp_path: Path) -> None:
+    git(tmp_path, "init")
+    assert changed(tmp_path) is None
+    commit(tmp_path, "first")
+    assert changed(tmp_path) is None
 
 
 @pytest.mark.parametrize(

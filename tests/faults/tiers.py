@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Final
 
 from tests.concurrency.cases import SEED_VARIABLE as SEED
@@ -20,6 +22,8 @@ ALWAYS: Final = frozenset({*(f"X{number}" for number in range(1, 13)), "X47", "X
 """The defences of claim, fence and recovery: theirs are tried with every change."""
 MUTANTS_MOST: Final = 30
 """So many fit into the minutes of a change, however much it changes; the night tries all."""
+UPSTREAM: Final = "origin/main"
+"""What a change is compared with."""
 NIGHTLY_TIMES: Final = 5
 PYTEST: Final = ("-m", "pytest", "-q", "--timeout=7200")
 
@@ -64,17 +68,37 @@ def nightly(seed: int, minutes: float) -> list[Part]:
     ]
 
 
-def changed() -> frozenset[str]:
-    """The files of the last commit, as far as this is a repository with more than one."""
-    command = ["git", "diff", "--name-only", "HEAD~1"]
-    answer = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    return frozenset(answer.stdout.split())
+def changed(root: Path = ROOT) -> frozenset[str] | None:
+    """The files that differ from where the change began, else from the commit before.
+
+    None where git cannot tell: in a shallow clone, or where there is no commit before.
+    """
+
+    def git(*words: str) -> str | None:
+        command = ["git", *words]
+        answer = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
+        return None if answer.returncode else answer.stdout.strip()
+
+    base = head = git("rev-parse", "HEAD")
+    if git("rev-parse", "--verify", "--quiet", UPSTREAM) is not None:
+        base = git("merge-base", "HEAD", UPSTREAM)
+    if base == head:  # there is no upstream, or all of this is part of it
+        base = "HEAD~1"
+    files = None if base is None else git("diff", "--name-only", base)
+    if files is None:
+        sys.stderr.write(f"git cannot tell what has changed: any mutants, {MUTANTS_MOST} at most\n")
+        return None
+    return frozenset(files.splitlines())
 
 
-def concerned(files: frozenset[str]) -> list[str]:
-    """The mutants of every change and those of the files that this one has changed, 30 at most."""
+def concerned(files: frozenset[str] | None) -> list[str]:
+    """The mutants of every change and those of the files that this one has changed, 30 at most.
+
+    Where nobody knows the files they may be any.
+    """
     core = [one.name for one in MUTANTS if one.name in ALWAYS]
-    touched = [one.name for one in MUTANTS if one.name not in ALWAYS and one.file in files]
+    others = [one for one in MUTANTS if one.name not in ALWAYS]
+    touched = [one.name for one in others if files is None or one.file in files]
     return (core + touched)[:MUTANTS_MOST]
 
 
