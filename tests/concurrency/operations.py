@@ -251,3 +251,4 @@ KINDS = (
     retention("retire", at_most=100),
     retention("drop range", keep_most=100),
 )  # fmt: skip
+NAMED = {kind.name: kind for kind in KINDS}

@@ -7,10 +7,11 @@ from collections.abc import Callable
 from contextlib import AsyncExitStack
 
 from tests.concurrency.cases import Case
-from tests.concurrency.explorer import Ran, Side, run_order
+from tests.concurrency.explorer import Ran, Side, orders, run_order
 from tests.concurrency.gates import Gates
-from tests.concurrency.operations import Kind
+from tests.concurrency.operations import LEVELS, Kind
 from tests.concurrency.oracle import Judge
+from tests.concurrency.world import Setting
 from tests.kit.stepping import Stepped, stepped
 
 # The server's own limit: what the machine gives up after 50 ms is not a deadlock yet.
@@ -72,6 +73,11 @@ class Sessions:
             await self.close()
             raise
         return ran
+
+    async def run_all(self, pair: tuple[Kind, Kind], setting: Setting) -> None:
+        """Both on the subject, in every order."""
+        for order in orders(pair[0].steps, pair[1].steps):
+            await self.run(pair, Case(setting, (True, True), (LEVELS[0], LEVELS[0]), order))
 
     async def _connected(self) -> tuple[Stepped, Stepped]:
         if self._pair is None:

@@ -5,16 +5,13 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 import pytest
-from tests.concurrency.cases import Case
-from tests.concurrency.explorer import orders
 from tests.concurrency.gates import definition
-from tests.concurrency.operations import KINDS, LEVELS, Kind
+from tests.concurrency.operations import NAMED
 from tests.concurrency.oracle import Judge
 from tests.concurrency.sessions import Sessions
-from tests.concurrency.world import Place, Setting, World
+from tests.concurrency.world import Setting, World
 from tests.kit.databases import Database
 
-NAMED = {kind.name: kind for kind in KINDS}
 BEGUN = "\nbegin\n"
 
 
@@ -23,13 +20,6 @@ async def sessions(database: Database) -> AsyncIterator[Sessions]:
     opened = Sessions(Judge(World(database)))
     yield opened
     await opened.close()
-
-
-async def run_all(sessions: Sessions, pair: tuple[Kind, Kind], place: Place = "running") -> None:
-    """Both on the subject, in every order."""
-    for order in orders(pair[0].steps, pair[1].steps):
-        case = Case(Setting(place), (True, True), (LEVELS[0], LEVELS[0]), order)
-        await sessions.run(pair, case)
 
 
 def refusing(sqlstate: str) -> tuple[str, str]:
@@ -59,12 +49,12 @@ async def test_what_is_told_and_not_true_is_found(
     found: str,
 ) -> None:
     pair = (NAMED[names[0]], NAMED[names[1]])
-    await run_all(sessions, pair)
+    await sessions.run_all(pair, Setting("running"))
     text = definition(database, function)
     assert text.count(change[0]) == 1
     database.connection.execute(text.replace(*change).encode())
     with pytest.raises(AssertionError, match=found):
-        await run_all(sessions, pair)
+        await sessions.run_all(pair, Setting("running"))
 
 
 async def test_an_end_that_says_lost_under_a_lease_that_holds_its_task_is_found(
@@ -82,11 +72,4 @@ async def test_an_end_that_says_lost_under_a_lease_that_holds_its_task_is_found(
     )
     database.connection.execute(text.replace(BEGUN, change, 1).encode())
     with pytest.raises(AssertionError, match="lost, and the lease held=True the task"):
-        await run_all(sessions, pair)
-
-
-@pytest.mark.parametrize("place", ["running", "own"])
-async def test_a_completion_beside_a_save_of_its_own_run_is_accepted(
-    sessions: Sessions, place: Place
-) -> None:
-    await run_all(sessions, (NAMED["save"], NAMED["complete"]), place)
+        await sessions.run_all(pair, Setting("running"))

@@ -7,10 +7,10 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 from tests.concurrency.cases import PAIRS, SEED, SEED_VARIABLE, Case, cases, name_of
-from tests.concurrency.operations import Kind
+from tests.concurrency.operations import NAMED, Kind
 from tests.concurrency.oracle import Judge
 from tests.concurrency.sessions import Sessions
-from tests.concurrency.world import World
+from tests.concurrency.world import Place, Setting, World
 from tests.kit.databases import Server, new_database
 
 
@@ -30,6 +30,24 @@ async def test_two_operations_in_any_order_keep_what_must_hold(
 ) -> None:
     for case in cases(pair):
         await sessions.run(pair, case)
+
+
+@pytest.mark.asyncio(loop_scope="module")
+@pytest.mark.parametrize("place", ["running", "own"])
+async def test_a_completion_beside_a_save_of_its_own_run_is_accepted(
+    sessions: Sessions, place: Place
+) -> None:
+    await sessions.run_all((NAMED["save"], NAMED["complete"]), Setting(place))
+
+
+@pytest.mark.asyncio(loop_scope="module")
+@pytest.mark.parametrize("place", ["running", "ready", "blocked"])
+@pytest.mark.parametrize("policy", ["keep", "replace"])
+async def test_a_task_whose_range_is_dropped_beside_an_enqueue_keeps_its_key(
+    sessions: Sessions, policy: str, place: Place
+) -> None:
+    setting = Setting(place, ranged=True)
+    await sessions.run_all((NAMED[policy], NAMED["drop range"]), setting)
 
 
 def test_another_seed_tries_other_orders_and_the_same_one_the_same(

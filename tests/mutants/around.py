@@ -189,6 +189,15 @@ MUTANTS: Final = (
         red=("test_a_key_whose_task_has_ended_is_given_to_one_of_two",),
     ),
     Mutant(
+        name="X66",
+        says="who holds a unique key is read with a snapshot from before a wait",
+        file=f"{FUNCTIONS}/key_holder.1.sql",
+        old="language plpgsql set search_path",
+        new="language plpgsql stable set search_path",
+        tests="tests/concurrency/test_pairs.py",
+        red=("test_a_task_whose_range_is_dropped_beside_an_enqueue_keeps_its_key",),
+    ),
+    Mutant(
         name="X62",
         says="an enqueue under a key that comes again makes another task",
         file=f"{FUNCTIONS}/hold_key.1.sql",

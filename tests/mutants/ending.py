@@ -21,7 +21,7 @@ LEASES: Final = "tests/chaos/test_leases.py"
 SETTLE: Final = "tests/integration/test_settle.py"
 TRANSACTIONS: Final = "tests/conformance/test_transactions.py"
 OPEN: Final = "tests/integration/test_open_transactions.py"
-JUDGE: Final = "tests/concurrency/test_oracle.py"
+PAIRS: Final = "tests/concurrency/test_pairs.py"
 
 MUTANTS: Final = (
     Mutant(
@@ -222,7 +222,7 @@ MUTANTS: Final = (
         file=f"{FUNCTIONS}/complete.1.sql",
         old="perform from perdure.leases as l where l.id = complete.lease for update;",
         new="null;",
-        tests=JUDGE,
+        tests=PAIRS,
         red=("test_a_completion_beside_a_save_of_its_own_run_is_accepted",),
     ),
 )

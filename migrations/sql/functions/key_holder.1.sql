@@ -1,8 +1,10 @@
 -- The live task that holds a unique key, null if none does. named is the task in the key's row, which
 -- the caller has locked. If that one ended after a run, all before it had ended; if it never ran, it may
 -- have been cancelled while it waited for another of the same key, which then holds it still.
+-- Not stable: it would read with the caller's snapshot, taken before it waits for a range that is being
+-- dropped, and not find a task that stays, as its row has been copied meanwhile.
 create function perdure.key_holder(unique_key text, named bigint) returns bigint
-    language plpgsql stable set search_path = pg_catalog, perdure, pg_temp as $$
+    language plpgsql set search_path = pg_catalog, perdure, pg_temp as $$
 declare
     ended record;
 begin
