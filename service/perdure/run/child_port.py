@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 from perdure.declare.kind import Answer, Enqueued, NewTask
 from perdure.store import binding
+from perdure.store.commit import committed, committed_sync
 from perdure.store.database import Database, left_if_read_only
 from perdure.store.operations import Added, Operation
 from perdure.tasks.places import Saved
@@ -87,7 +88,7 @@ class SyncPort(_Port):
     def enqueue(self, task: NewTask[Any, Any], on: CallersConnection | None) -> Enqueued:
         """As RunPort."""
         if on is None:
-            with self._database.sync_connection() as connection, connection.transaction():
+            with committed_sync(self._database) as connection:
                 return self.enqueue(task, connection)
         operation = self._operation_of(task)
         self._run_on(on, "fence", self._ask("fence"))
@@ -127,7 +128,7 @@ class AsyncPort(_Port):
     async def enqueue(self, task: NewTask[Any, Any], on: CallersConnection | None) -> Enqueued:
         """As RunPort."""
         if on is None:
-            async with self._database.connection() as connection, connection.transaction():
+            async with committed(self._database) as connection:
                 return await self.enqueue(task, connection)
         operation = self._operation_of(task)
         await self._run_on(on, "fence", await self._wait("fence"))

@@ -21,6 +21,7 @@ from perdure.run.holdings import Holdings
 from perdure.run.slots import Threads
 from perdure.settings import Settings
 from perdure.store import binding, queue
+from perdure.store.commit import committed
 from perdure.store.database import Database, Session, left_if_read_only
 from perdure.store.faults import is_refusal, translated
 from perdure.store.operations import Added, Operation
@@ -191,7 +192,7 @@ class FencedRun:
             )
         else:
             self._writes()
-            async with self.tools.database.connection() as connection, connection.transaction():
+            async with committed(self.tools.database) as connection:
                 await self._run_on(connection, "fence", {})
                 rows = await binding.execute(
                     connection, self.tools.database, operation.statement, operation.params

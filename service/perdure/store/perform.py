@@ -11,24 +11,21 @@ import asyncio
 import select
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from typing import Any, Final, TypeAlias, TypeVar
+from typing import Any, Final, TypeVar
 
 import psycopg
 from psycopg import AsyncConnection, Connection
 from psycopg.pq import TransactionStatus
 
 from perdure.errors import PerdureError, UnknownOutcome
+from perdure.store.commit import AGAIN, AnyConnection, Commit, is_lost
 from perdure.store.database import Database, Params, Row
 from perdure.store.faults import translate
 from perdure.store.operations import Operation, Repeat
 
 A = TypeVar("A")
-AnyConnection: TypeAlias = Connection[Row] | AsyncConnection[Row]
 
 TRIES_MAX: Final = 3
-# The server has rolled back, and the same statement may well succeed now: serialisation, deadlock,
-# plans that a migration made stale, prepared statements that a pooler has forgotten.
-_AGAIN: Final = frozenset({"40001", "40P01", "0A000", "26000", "42P05"})
 _IDLE_READS_MAX: Final = 8
 
 
@@ -95,7 +92,7 @@ async def _perform_all(
         return []
     for last in _tries():
         async with _borrowed(database) as connection:
-            commit = _Commit(connection)
+            commit = Commit(connection)
             try:
                 async with connection.transaction():
                     answers = await _answers(connection, database, _again(made, coming))
@@ -151,7 +148,7 @@ def perform_all_sync(database: Database, operations: Sequence[Operation[A]]) -> 
     """The same for a thread."""
     for last in _tries():
         with _borrowed_sync(database) as connection:
-            commit = _Commit(connection)
+            commit = Commit(connection)
             try:
                 with connection.transaction():
                     answers = [o.read(_run_sync(connection, database, o)) for o in operations]
@@ -181,7 +178,7 @@ async def copy_in(database: Database, blocks: AsyncIterator[bytes]) -> int:
 
 async def _copy_in(database: Database, blocks: AsyncIterator[bytes]) -> int:
     async with _borrowed(database) as connection:
-        commit = _Commit(connection)
+        commit = Commit(connection)
         try:
             async with connection.transaction(), connection.cursor() as cursor:
                 await _run(connection, database, _UNLIMITED)
@@ -208,7 +205,7 @@ def copy_in_sync(database: Database, blocks: Iterable[bytes]) -> int:
 
 def _copy_in_sync(database: Database, blocks: Iterable[bytes]) -> int:
     with _borrowed_sync(database) as connection:
-        commit = _Commit(connection)
+        commit = Commit(connection)
         try:
             with connection.transaction(), connection.cursor() as cursor:
                 _run_sync(connection, database, _UNLIMITED)
@@ -252,39 +249,6 @@ def read_rows_sync(database: Database, text: str, params: Params) -> list[Row]:
         return connection.execute(text.encode(), params).fetchall()
 
 
-class _Commit:
-    """Whether a transaction of several statements had come to its COMMIT, and under which id."""
-
-    def __init__(self, connection: AnyConnection) -> None:
-        self._connection = connection
-        self._begun = False
-        self._id: str | None = None
-
-    def begins(self, rows: Sequence[Row]) -> None:
-        """Everything before the COMMIT has been answered."""
-        self._begun = True
-        self._id = rows[0][0]
-
-    def may_repeat(self, error: psycopg.Error) -> bool:
-        """Whether nothing can have taken effect and another try may succeed."""
-        return not self._unknown(error) and (
-            error.sqlstate in _AGAIN or _is_lost(error, self._connection)
-        )
-
-    def verdict(self, error: psycopg.Error) -> PerdureError:
-        """The error to raise."""
-        if not self._unknown(error):
-            return translate(error)
-        return UnknownOutcome(
-            "the connection was lost during the commit of transaction "
-            f"{self._id}: `select pg_xact_status('{self._id}')` on the same server says what "
-            "became of it"
-        )
-
-    def _unknown(self, error: psycopg.Error) -> bool:
-        return self._begun and _is_lost(error, self._connection)
-
-
 _TRANSACTION_ID: Final[Operation[Any]] = Operation("transaction_id", {}, list, "read")
 _UNLIMITED: Final[Operation[Any]] = Operation("unlimited", {}, list, "read")
 
@@ -321,13 +285,6 @@ def _is_idle(connection: AnyConnection) -> bool:
     return connection.info.transaction_status == TransactionStatus.IDLE
 
 
-def _is_lost(error: BaseException, connection: AnyConnection) -> bool:
-    if connection.closed or not isinstance(error, psycopg.Error):
-        return True
-    # A server that goes down says so before it hangs up.
-    return error.sqlstate is not None and error.sqlstate.startswith(("08", "57P0"))
-
-
 class _Doubt:
     """Whether a try may have taken effect whose reply was lost: no later failure denies that."""
 
@@ -337,10 +294,10 @@ class _Doubt:
 
     def may_repeat(self, error: BaseException, connection: AnyConnection) -> bool:
         """Whether another try may succeed, and does no harm."""
-        if _is_lost(error, connection):
+        if is_lost(error, connection):
             self._is_there = self._repeat != "read"
             return self._repeat != "never"
-        return isinstance(error, psycopg.Error) and error.sqlstate in _AGAIN
+        return isinstance(error, psycopg.Error) and error.sqlstate in AGAIN
 
     @contextmanager
     def told(self) -> Iterator[None]:

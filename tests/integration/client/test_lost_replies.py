@@ -10,13 +10,19 @@ from functools import partial
 import pytest
 from psycopg.conninfo import make_conninfo
 from tests.kit.databases import Database
+from tests.kit.fleet import QUICK
 from tests.kit.logins import new_login
-from tests.kit.proxy import Proxy, proxied
+from tests.kit.proxy import Proxy, Where, proxied
+from tests.kit.running import Running
 
 from perdure.client.client import TaskClient
+from perdure.client.opening import open_database
 from perdure.client.sync import SyncTaskClient
+from perdure.declare.context import TaskContext
 from perdure.declare.kind import Answer, NewTask
 from perdure.errors import DatabaseUnavailable, QueueFull, UnknownOutcome
+from perdure.service import TaskService
+from perdure.store.commit import committed_sync
 from perdure.store.operations import DOCUMENT_TASKS_MAX
 
 PATIENCE_SECONDS = 0.5
@@ -285,3 +291,48 @@ def test_nothing_of_a_dsn_is_in_an_error(database: Database) -> None:
         with pytest.raises(DatabaseUnavailable) as caught, SyncTaskClient(dsn):
             pass
     assert "s3cret" not in str(caught.value)
+
+
+def test_a_thread_is_told_so_of_its_own_transaction(database: Database, cutter: Proxy) -> None:
+    ours = open_database(cutter.dsn)
+    try:
+        cutter.cut(b"COMMIT")
+        with pytest.raises(UnknownOutcome), committed_sync(ours) as connection:
+            connection.execute("select perdure.enqueue('a')")
+        cutter.cut(b"enqueue", where="request")
+        with pytest.raises(DatabaseUnavailable), committed_sync(ours) as connection:
+            connection.execute("select perdure.enqueue('a')")
+    finally:
+        ours.close_sync()
+    assert (cutter.cuts, tasks(database)) == (2, 1)
+
+
+@pytest.mark.parametrize(
+    ("words", "where", "told", "children"),
+    [
+        (b"COMMIT", "reply", UnknownOutcome, 1),
+        (b'"perdure".fence(', "request", DatabaseUnavailable, 0),
+    ],
+)
+async def test_a_handler_is_told_when_nobody_knows_of_its_child(
+    database: Database,
+    cutter: Proxy,
+    words: bytes,
+    where: Where,
+    told: type[BaseException],
+    children: int,
+) -> None:
+    builder = TaskService.builder()
+
+    @builder.task("parent")
+    async def parent(context: TaskContext[dict[str, object], None]) -> None:
+        cutter.cut(words, where=where)
+        with pytest.raises(told):
+            await context.enqueue("child", delay=3600)
+
+    service = builder.build()
+    service.override(QUICK | {"dsn": cutter.dsn})
+    async with service.worker() as worker:
+        asked = Running(database, service, worker)
+        assert (await asked.ended(await asked.enqueue("parent")))["state"] == "completed"
+    assert (cutter.cuts, tasks(database)) == (1, 1 + children)
