@@ -41,12 +41,14 @@ HELD_MAIL = Mail(id=0, kind="cancel")
 class Attempt(StoppableRun):
     """One run of one task."""
 
-    __slots__ = ("_abandoned", "_handed", "ended", "result", "saved")
+    __slots__ = ("_abandoned", "_handed", "begun", "ended", "result", "saved")
 
     def __init__(self, claimed: Claimed, tools: Tools, slot: asyncio.Task[Any]) -> None:
         super().__init__(claimed, tools, slot)
         self._abandoned = False
         self._handed = False
+        self.begun = False
+        """Whether its handler may have been called: then a death of the process is its crash."""
         self.result = "null"
         """JSON text of what a plain success has returned."""
         self.saved: Saved | None = None
@@ -77,6 +79,7 @@ class Attempt(StoppableRun):
                     self.tools.holdings.gave(self.lease, self.task_id)
                     report.lost(self)
                     return
+                self.begun = True
                 ending = await self._work(metadata, isolated=decision.isolated)
             finally:
                 self._cancel_timers()

@@ -21,6 +21,7 @@ class Running(Protocol):
     claimed: Claimed
     lease: LeaseId
     attempt: int
+    begun: bool
     reason: str | None
     asked_at: float | None
 

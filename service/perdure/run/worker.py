@@ -379,7 +379,10 @@ class Worker:
 
     def _held(self) -> tuple[Sequence[int], Sequence[LeaseId], str | None]:
         """For the beat's thread: copying a dict or a list is one step of the interpreter."""
-        return list(self._holdings.running), self._holdings.leases(), self.problem
+        running = [
+            run.claimed.task_id for run in list(self._holdings.running.values()) if run.begun
+        ]
+        return running, self._holdings.leases(), self.problem
 
     def _reborn(self, worker_id: int) -> None:
         self.id = worker_id
