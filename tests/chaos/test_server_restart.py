@@ -1,10 +1,12 @@
-"""PostgreSQL crashes, or is away, while workers and a producer are busy."""
+"""PostgreSQL crashes, is away, or ends what workers and a producer are busy with."""
 
 from __future__ import annotations
 
+import os
 import select
+import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psycopg
@@ -21,6 +23,8 @@ pytestmark = pytest.mark.alone
 # What has been committed must be there after a crash of the server; the machine itself lives on.
 SETTINGS = {"fsync": "off", "synchronous_commit": "on"}
 LEASE = 1.2
+CANCELS = 50
+OURS = "from pg_stat_activity where application_name like 'perdure%'"
 
 
 @pytest.fixture
@@ -44,6 +48,37 @@ def crash(server: EmbeddedServer, database: Database, *, away: float = 0.0) -> f
     select.select([], [], [], away)
     server.start()
     database.reconnect()
+    return time.monotonic()
+
+
+def kill_one_process(server: EmbeddedServer, database: Database) -> float:
+    """SIGKILL to one process of the server, which ends all others, too, and starts anew."""
+    os.kill(database.value(f"select pid {OURS} limit 1"), signal.SIGKILL)
+    until(lambda: not server_answers(database))
+    until(lambda: server_answers(database))
+    return time.monotonic()
+
+
+def server_answers(database: Database) -> bool:
+    """Whether there is a connection, or one can be made."""
+    try:
+        database.value("select 1")
+    except psycopg.OperationalError:
+        database.reconnect()
+        return False
+    return True
+
+
+def end_sessions(_server: EmbeddedServer, database: Database) -> float:
+    """End every session of the workers."""
+    database.execute(f"select pg_terminate_backend(pid) {OURS}")
+    return time.monotonic()
+
+
+def cancel_statements(_server: EmbeddedServer, database: Database) -> float:
+    """Cancel whatever statement of the workers is under way, again and again."""
+    for _ in range(CANCELS):
+        database.execute(f"select pg_cancel_backend(pid) {OURS}")
     return time.monotonic()
 
 
@@ -83,8 +118,12 @@ class Producer:
         until(over)
 
 
-def test_workers_go_on_by_themselves_after_crashes_of_the_server(
-    server: EmbeddedServer, database: Database, tmp_path: Path
+@pytest.mark.parametrize("blow", [crash, kill_one_process, end_sessions, cancel_statements])
+def test_workers_go_on_by_themselves_after_blows_to_the_server(
+    server: EmbeddedServer,
+    database: Database,
+    tmp_path: Path,
+    blow: Callable[[EmbeddedServer, Database], float],
 ) -> None:
     with Fleet(database, "tests.kit.service:service", tmp_path) as fleet:
         producer = Producer(fleet)
@@ -96,7 +135,7 @@ def test_workers_go_on_by_themselves_after_crashes_of_the_server(
             producer.add("effect", 200)
             producer.add("pages", 10, n=2)
             producer.until_most_have_ended()
-            producer.ids += all_work(fleet, workers, crash(server, database), B4)
+            producer.ids += all_work(fleet, workers, blow(server, database), B4)
         producer.until_all_have_ended()
         until(lambda: not database.rows("select from perdure.leases"))
         assert all(worker.alive for worker in workers)
