@@ -44,7 +44,7 @@ class DatabaseUnavailable(DatabaseError):
 
 
 class UnknownOutcome(DatabaseError):
-    """A reply was lost, and no later try was answered: it may or may not have taken effect."""
+    """A reply was lost, and no later try succeeded: it may or may not have taken effect."""
 
 
 class LeaseLost(PerdureError):

@@ -38,13 +38,14 @@ begin
         end if;
     end if;
     due := coalesce(enqueue.run_at, clock_timestamp() + enqueue.delay);
-    if exists (select from perdure.queues as q where q.max_depth is not null)
-        and not exists (
+    if exists (select from perdure.queues as q where q.max_depth is not null) then
+        if enqueue.request_id is null or not exists (
             select from perdure.unique_keys as k
             where k.key = enqueue.unique_key and k.request_id = enqueue.request_id)
-    then
-        perform perdure.keep_depth(coalesce(
-            enqueue.queue, (select y.queue from perdure.task_types as y where y.name = enqueue.name), 'default'));
+        then
+            perform perdure.keep_depth(coalesce(
+                enqueue.queue, (select y.queue from perdure.task_types as y where y.name = enqueue.name), 'default'));
+        end if;
     end if;
     new_id := nextval('tasks_id_seq');
     task_id := new_id;

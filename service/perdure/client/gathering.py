@@ -7,7 +7,7 @@ is on its way waits for the next, so one caller pays nothing for the company it 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Sequence
 from typing import Final, TypeAlias
 
@@ -61,6 +61,8 @@ class _Line:
         self._is_keyed = keyed
         self._waiting: deque[Waiting] = deque()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._sent: Counter[str] = Counter()
+        """The keys of what is on its way."""
         self._flushing = 0
         self._starting = False
 
@@ -84,9 +86,12 @@ class _Line:
         self._starting = False
         try:
             while batch := self._take():
+                keys = Counter(entry.unique_key for entry, _, _ in batch if entry.unique_key)
+                self._sent += keys
                 try:
                     await self._send(batch)
                 finally:
+                    self._sent -= keys
                     _refuse(batch, UnknownOutcome("the client was stopped in the middle of it"))
         finally:
             # In the turn that found nothing: whoever comes later must find a flush to start.
@@ -95,19 +100,20 @@ class _Line:
     def _take(self) -> list[Waiting]:
         batch: list[Waiting] = []
         size = 0
-        keys: set[str | None] = set()
+        keys = set(self._sent)
         while self._waiting and len(batch) < BATCH_TASKS_MAX:
             entry, text, _ = self._waiting[0]
             size += len(text)
             if batch and size > BATCH_SIZE_MAX:
                 break
             # A key knows its latest request alone: were both to come again, the first made another.
+            # Who has sent the key goes on with this when that is answered.
             if entry.unique_policy == "replace" and entry.unique_key in keys:
                 break
             waiting = self._waiting.popleft()
             if not waiting[2].done():  # its caller may have gone away
                 batch.append(waiting)
-                keys.add(entry.unique_key)
+                keys.add(entry.unique_key or "")
         return batch
 
     async def _send(self, batch: Sequence[Waiting]) -> None:

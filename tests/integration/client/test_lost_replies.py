@@ -6,6 +6,7 @@ import asyncio
 import re
 from collections.abc import Iterator
 from functools import partial
+from typing import Any
 
 import pytest
 from psycopg.conninfo import make_conninfo
@@ -160,6 +161,26 @@ async def test_a_repeat_that_is_refused_does_not_deny_the_first_try(
         QueueFull
     }
     assert (cutter.cuts, tasks(database)) == (1, count + 1)
+
+
+async def test_one_that_replaces_another_on_its_way_waits_for_its_answer(
+    database: Database, cutter: Proxy
+) -> None:
+    options: dict[str, Any] = {"unique_key": "k", "unique_policy": "replace"}
+    async with TaskClient(cutter.dsn) as client:
+        sent = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        cutter.cut(b"enqueue", then=partial(loop.call_soon_threadsafe, sent.set))
+        first = asyncio.create_task(client.enqueue("a", **options))
+        await asyncio.sleep(0)  # It begins, and is in no batch with what comes now.
+        await asyncio.sleep(0)
+        second = asyncio.create_task(client.enqueue("a", **options))
+        answers = await asyncio.gather(first, second)
+        assert sent.is_set()
+    assert [answer.answer for answer in answers] == [Answer.CREATED, Answer.REPLACED]
+    live = "select id from perdure.task_states where state = 'pending'"
+    assert database.rows(live) == [(answers[1].id,)]
+    assert tasks(database) == 2
 
 
 async def test_two_that_replace_each_other_at_one_moment_make_a_task_each_when_repeated(
