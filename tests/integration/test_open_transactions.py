@@ -14,6 +14,7 @@ from tests.kit.running import running
 
 from perdure.declare.context import TaskContext
 from perdure.declare.kind import TaskKind
+from perdure.declare.sync_context import SyncTaskContext
 from perdure.errors import DatabaseUnavailable
 from perdure.service import TaskService
 from perdure.store import queue
@@ -146,6 +147,114 @@ async def test_what_was_asked_before_does_not_follow_a_checkpoint_of_a_transacti
     async with running(database, builder.build(), **LONG) as worker:
         await worker.ended(await worker.enqueue("together"))
     assert found == [({"number": 3},)]
+    database.check_drained()
+
+
+async def test_nor_does_it_follow_one_of_a_thread(database: Database) -> None:
+    builder = TaskService.builder()
+    found: list[Any] = []
+    loop = asyncio.get_running_loop()
+
+    @builder.task(kind)
+    def run(context: SyncTaskContext[dict[str, Any], Page]) -> None:
+        with psycopg.connect(database.dsn) as own:
+            context.execution_metadata.number = 1
+            context.checkpoint(on=own)
+            context.execution_metadata.number = 2
+            context.checkpoint_soon()
+            short = asyncio.run_coroutine_threadsafe(worker.enqueue("short"), loop).result()
+            asyncio.run_coroutine_threadsafe(worker.ended(short), loop).result()
+            context.execution_metadata.number = 3
+            context.checkpoint(on=own)
+            own.commit()
+        context.progress(1, 2)
+        told = "select execution_metadata from perdure.progress where progress is not null"
+        with psycopg.connect(database.dsn, autocommit=True) as asking:
+            while not found:
+                found.extend(asking.execute(told.encode()).fetchall())
+
+    @builder.task("short")
+    async def short(_: TaskContext[dict[str, Any], None]) -> None:
+        pass
+
+    async with running(database, builder.build(), **LONG) as worker:
+        await worker.ended(await worker.enqueue("together"))
+    assert found == [({"number": 3},)]
+    database.check_drained()
+
+
+def endings_wait(monkeypatch: pytest.MonkeyPatch) -> tuple[asyncio.Event, asyncio.Event]:
+    """Have plain endings wait, and all saves behind them: set when one does, and to go on."""
+    finish, held, go = queue.finish, asyncio.Event(), asyncio.Event()
+
+    async def late(*arguments: Any) -> Any:
+        held.set()
+        await go.wait()
+        return await finish(*arguments)
+
+    monkeypatch.setattr(queue, "finish", late)
+    return held, go
+
+
+async def test_what_was_asked_before_a_transaction_does_not_wait_for_it(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    builder = TaskService.builder()
+    held, go = endings_wait(monkeypatch)
+
+    @builder.task(kind)
+    async def run(context: TaskContext[dict[str, Any], Page]) -> None:
+        ending = await worker.enqueue("short")
+        await held.wait()
+        # Alone in its lease, it keeps it: this is asked for under the lease of the transaction.
+        context.progress(1, 3)
+        async with await psycopg.AsyncConnection.connect(database.dsn) as own:
+            context.execution_metadata.number = 1
+            await context.checkpoint(on=own)
+            go.set()
+            await worker.ended(ending)
+            await worker.ended(await worker.enqueue("short"))
+            context.execution_metadata.number = 2
+            await context.complete(None, on=own)
+
+    @builder.task("short")
+    async def short(_: TaskContext[dict[str, Any], None]) -> None:
+        pass
+
+    async with running(database, builder.build(), **LONG) as worker:
+        task = await worker.enqueue("together")
+        assert (await worker.ended(task, 10))["execution_metadata"] == {"number": 2}
+    database.check_drained()
+
+
+async def test_what_a_transaction_that_failed_had_overtaken_rides_the_ending(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    builder = TaskService.builder()
+    held, go = endings_wait(monkeypatch)
+    deferred = "create table once (n int unique deferrable initially deferred)"
+    database.execute(f"{deferred}; insert into once values (1)")
+
+    @builder.task(kind)
+    async def run(context: TaskContext[dict[str, Any], Page]) -> None:
+        await worker.enqueue("short")
+        await held.wait()
+        context.execution_metadata.number = 1
+        context.checkpoint_soon()
+        with suppress(psycopg.errors.UniqueViolation):
+            async with context.transaction() as connection:
+                context.execution_metadata.number = 2
+                await connection.execute("insert into once values (1)")
+        assert context.execution_metadata.number == 1
+        go.set()
+
+    @builder.task("short")
+    async def short(_: TaskContext[dict[str, Any], None]) -> None:
+        pass
+
+    async with running(database, builder.build(), **LONG) as worker:
+        row = await worker.ended(await worker.enqueue("together"))
+    assert (row["state"], row["execution_metadata"]) == ("completed", {"number": 1})
     database.check_drained()
 
 

@@ -124,7 +124,7 @@ class Completer:
         self.loop.wake()
 
     def save_soon(self, saving: Saving, run: Saver) -> None:
-        """Save with the next flush; the last value of a task wins."""
+        """Save with the next flush; the last value of a run wins."""
         self._saves.ask_soon(saving, run)
         self.loop.wake()
 

@@ -352,13 +352,13 @@ class ThreadPort:
 
     def save_on(self, on: CallersConnection, saved: Saved) -> None:
         """As RunPort."""
-        self._wait(self._fenced.separate())
+        self._wait(self._fenced.saves_itself())
         self._run_on(on, "checkpoint", self._fenced.checkpoint_params(saved))
 
     def complete_on(self, on: CallersConnection, result: str, saved: Saved) -> None:
         """As RunPort."""
         self._fenced.check_result(result)
-        self._wait(self._fenced.separate())
+        self._wait(self._fenced.saves_itself())
         self._run_on(on, "complete", self._fenced.complete_params(result, saved))
 
     def enqueue(self, task: NewTask[Any, Any], on: CallersConnection | None) -> Enqueued:

@@ -61,14 +61,9 @@ class Unsaved(NamedTuple):
         return self.run is not None and self.run.rewound
 
     @property
-    def awaited(self) -> bool:
-        """Whether somebody still waits for its answer."""
-        return self.answer is not None and not self.answer.done()
-
-    @property
-    def without_checkpoint(self) -> Unsaved:
-        """What is left of it once a later checkpoint is written elsewhere."""
-        return self._replace(saving=self.saving._replace(saved=None))
+    def overtaken(self) -> Unsaved:
+        """What is left of it once its run saves in a transaction, which it must not wait for."""
+        return self._replace(saving=self.saving._replace(saved=None, alone=True))
 
     @property
     def current(self) -> Saving:
@@ -123,15 +118,16 @@ class Saves:
     async def overtake(self, run: Saver) -> None:
         """The run saves in a transaction now: what it wanted to be saved soon must not follow.
 
-        What may be written already is waited for: until it is answered, it might come later.
+        Nor what it has given up. What may be written already is waited for: until it is answered,
+        it might come later.
         """
         if (soon := self._soon.pop(run, None)) and soon.saving.progress is not None:
-            self._soon[run] = soon.without_checkpoint
+            self._soon[run] = soon.overtaken
         queues: list[MutableSequence[Unsaved]] = [self._asked, self._shared, self._misplaced]
         for waiting in (*queues, self._alone.get(run, deque())):
             for place, unsaved in enumerate(waiting):
-                if unsaved.run is run and not unsaved.awaited:
-                    waiting[place] = unsaved.without_checkpoint
+                if unsaved.run is run:
+                    waiting[place] = unsaved.overtaken
         if (sent := self._sent.get(run)) is not None:
             await sent.wait()
 
