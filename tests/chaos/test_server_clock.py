@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 import select
 import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -26,9 +26,11 @@ from perdure.store.migrate import migrate
 
 pytestmark = pytest.mark.alone
 
-HOUR = 3600
+HOUR, STEP = 3600, 10
+LONG = 30
+"""The other's lease, in seconds: longer than a step which makes the first one look dead."""
 STILL_SECONDS = LEASE - BEAT / 2
-"""Shorter than a lease: nobody gives the connection up. Longer than one without a beat."""
+"""Shorter than a lease, and with the beat before it as long as one."""
 
 
 @pytest.fixture
@@ -66,7 +68,10 @@ def fleet(database: Database, tmp_path: Path) -> Iterator[Fleet]:
 def two_at_work(fleet: Fleet, seconds: float) -> Iterator[None]:
     """Two workers that may judge each other, with tasks that last; nobody is blamed at the end."""
     database = fleet.database
-    processes = [fleet.start(execution__concurrency="3") for _ in range(2)]
+    leases = (f"{LEASE}s", f"{LONG}s")
+    processes = [
+        fleet.start(execution__concurrency="3", execution__lease_duration=lease) for lease in leases
+    ]
     until(lambda: all(registered(database, process) for process in processes))
     born = database.rows("select id from perdure.workers order by id")
     beats = "select min(heartbeat_at - started_at) > %s * interval '1 s' from perdure.workers"
@@ -102,20 +107,21 @@ def test_a_clock_that_is_set_makes_nobody_dead(
     fleet: Fleet, database: Database, clock: ServerClock
 ) -> None:
     with two_at_work(fleet, 6 * LEASE):
-        for step in (HOUR, 0, HOUR, -HOUR, 0):
+        for step in (HOUR, 0, STEP, 0, -HOUR, 0):
             step_to(clock, database, step)
 
 
-def test_who_dies_after_a_step_is_found_within_the_lease(
-    fleet: Fleet, database: Database, clock: ServerClock
+@pytest.mark.parametrize("step", [HOUR, -HOUR])
+def test_who_dies_before_a_step_is_found_after_it(
+    fleet: Fleet, database: Database, clock: ServerClock, step: int
 ) -> None:
     (task,) = enqueue(database, "stays", n=1)
     first = fleet.start()
     until(lambda: database.rows("select from perdure.workers where cardinality(running) > 0"))
     second = fleet.start()
     until(lambda: registered(database, second))
-    step_to(clock, database, HOUR)
     first.kill()
+    clock.set(step)
     until(lambda: ended(database, 1))
     assert [record["pid"] for record in fleet.ledger.records("start", task)] == [
         first.pid, second.pid,
@@ -142,10 +148,15 @@ def test_a_server_that_stands_still_makes_nobody_dead(
 ) -> None:
     with two_at_work(fleet, 3 * LEASE):
         processes = [pid for (pid,) in database.rows("select pid from pg_stat_activity")]
-        for pid in processes:
-            os.kill(pid, signal.SIGSTOP)
         try:
+            tell(processes, signal.SIGSTOP)
             select.select([], [], [], STILL_SECONDS)
         finally:
-            for pid in processes:
-                os.kill(pid, signal.SIGCONT)
+            tell(processes, signal.SIGCONT)
+
+
+def tell(processes: Sequence[int], number: signal.Signals) -> None:
+    """Send a signal to those that are still there."""
+    for pid in processes:
+        with suppress(ProcessLookupError):
+            os.kill(pid, number)

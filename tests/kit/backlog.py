@@ -62,8 +62,8 @@ _FILL = """
     insert into perdure.audit (action, task_id)
     select 'proceed', 4 * n from generate_series(%(low)s::bigint, %(high)s) as n where n %% 10 = 0;
     insert into perdure.workers (id, name, host, pid, version, lease_seconds, heartbeat_at)
-    select distinct l.worker_id, 'w', 'h', 1, '1', 3600,
-        case l.worker_id when 2 then timestamptz '2020-01-01' else 'infinity' end
+    select distinct l.worker_id, 'w', 'h', 1, '1', case l.worker_id when 2 then 3600 else 1e9 end,
+        case l.worker_id when 2 then timestamptz '2020-01-01' else clock_timestamp() end
     from perdure.leases as l on conflict do nothing;
     select setval('perdure.tasks_id_seq', 4 * %(high)s + 4);
     reset session_replication_role

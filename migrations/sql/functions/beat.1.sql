@@ -5,7 +5,7 @@ create function perdure.beat(
     worker bigint, running bigint[], lease_seconds double precision, held uuid[], problem text default null
 ) returns table (
     alive boolean, at double precision, lost uuid[], letters jsonb, dead boolean, due_in double precision,
-    unlaned boolean, mail boolean, paused jsonb, lanes integer, upkeep boolean
+    unlaned boolean, mail boolean, paused jsonb, lanes integer, upkeep boolean, lease double precision
 )
     language plpgsql security definer set search_path = pg_catalog, perdure, pg_temp
     set enable_seqscan = off set jit = off as $$
@@ -32,7 +32,10 @@ begin
             where m.task_id = i and m.kind in ('cancel', 'replaced') offset 0) as m
         where l.worker_id = beat.worker);
     dead := exists (
-        select from perdure.workers as w where w.heartbeat_at < now_at - make_interval(secs => w.lease_seconds));
+        select from perdure.workers as w where w.heartbeat_at < now_at - make_interval(secs => w.lease_seconds)
+            or w.heartbeat_at > now_at + make_interval(secs => w.lease_seconds));
+    -- The shortest of all; 0 is that of a worker whose death was reported.
+    lease := (select min(w.lease_seconds) from perdure.workers as w where w.lease_seconds > 0);
     due_in := (
         select extract(epoch from w.due_at - now_at) from perdure.waiting as w
         where w.due_at is not null and w.blockers = 0 order by w.due_at limit 1);

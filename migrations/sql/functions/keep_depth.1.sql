@@ -10,7 +10,10 @@ begin
     if not found then
         return;
     end if;
-    if bound.sampled_at is null or bound.sampled_at < clock_timestamp() - interval '1 second' then
+    -- One that lies ahead is of before the clock was set back.
+    if bound.sampled_at is null
+        or bound.sampled_at not between clock_timestamp() - interval '1 second' and clock_timestamp()
+    then
         bound.depth := perdure.depth(queue_name);
         update perdure.queues set depth = bound.depth, sampled_at = clock_timestamp()
         where name in (select q.name from perdure.queues as q where q.name = queue_name for update skip locked);

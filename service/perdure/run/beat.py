@@ -123,7 +123,8 @@ class BeatLoop:
         self._reader, self._writer = -1, -1
         self._thread = threading.Thread(target=self._run, name="perdure beat", daemon=True)
         self._good_since: float | None = None
-        self._heard_at = 0.0
+        self._heard = (0.0, 0.0)
+        """When the last beat was answered, by the server's clock and by ours."""
         self._lost_since: float | None = None
         self._told_all = False
         self._listens = False
@@ -255,17 +256,25 @@ class BeatLoop:
         # Not the middle of the round trip: a run may be dated late, but never before its claim.
         self._hooks.heard(heard, sent)
         self._listen(session, wanted=pace.wakeups)
-        # A server that stood still, or whose clock was set, makes everybody look dead as well. Who
-        # lives looks a beat and this gap old at most, and a beat is at most a third of a lease.
-        if self._good_since is None or heard.at - self._heard_at > pace.lease_seconds / 2:
+        jumped = self._has_jumped(heard, pace)
+        if jumped or self._good_since is None:
             self._good_since = time.monotonic()
-        self._heard_at = heard.at
         self._serve(session, heard, pace, gapless=sent - self._good_since)
         self.sent_at = sent
         next_beat = sent + pace.beat_interval * (1 - 0.1 * self._rng.random())
         if self._due_at is not None:
             next_beat = min(next_beat, max(self._due_at, self._blocked_until))
         return max(0.0, next_beat - time.monotonic())
+
+    def _has_jumped(self, heard: Beat, pace: Pace) -> bool:
+        """Whether the server's clock was set, or the server stood still, since the last beat: then
+        everybody looks dead, as after an outage. Who lives looks a beat and this gap old at most,
+        and a beat is at most a third of a lease."""
+        clock = time.monotonic()
+        by_server, by_us = heard.at - self._heard[0], clock - self._heard[1]
+        self._heard = (heard.at, clock)
+        longest = max(heard.lease / 2, 1.5 * pace.beat_interval)
+        return abs(by_server - by_us) > heard.lease / 4 or by_server > longest
 
     def _serve(self, session: SyncSession, heard: Beat, pace: Pace, *, gapless: float) -> None:
         """Do for all what the beat has said; each of these is safe when two processes do it."""

@@ -36,6 +36,7 @@ class Beat(NamedTuple):
     unlaned, mail, upkeep: there is something in lane 0, mail at all, upkeep to do.
     paused: queue -> whether its running tasks are to be stopped as well.
     lanes: changes when lanes have been made.
+    lease: the shortest lease of any worker, in seconds.
     """
 
     alive: bool
@@ -49,6 +50,7 @@ class Beat(NamedTuple):
     paused: Mapping[str, bool]
     lanes: int
     upkeep: bool
+    lease: float
 
 
 class Recovered(NamedTuple):
@@ -139,12 +141,12 @@ def beat(
             "problem": problem,
         },
     )
-    alive, at, lost, letters, dead, due_in, unlaned, mail, paused, lanes, upkeep = rows[0]
+    alive, at, lost, letters, dead, due_in, unlaned, mail, paused, lanes, upkeep, lease = rows[0]
     return Beat(
         alive=alive, at=at, lost=tuple(map(str, lost)),
         letters=tuple(Letter(**letter) for letter in letters or ()),
         dead=dead, due_in=due_in, unlaned=unlaned, mail=mail, paused=paused or {}, lanes=lanes,
-        upkeep=upkeep,
+        upkeep=upkeep, lease=lease or lease_seconds,
     )  # fmt: skip
 
 
