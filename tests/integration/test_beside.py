@@ -18,7 +18,7 @@ RECOVER = """
     insert into perdure.ready (lane, priority, task_id)
     select 0, 0, unnest(task_ids) from gone
     """
-RAN = "select count(*) from perdure.waiting where reason = 'interruption'"
+RAN = "select count(*) from perdure.waiting where reason = 'delay'"
 
 
 class Deaf:

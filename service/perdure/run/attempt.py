@@ -28,7 +28,7 @@ from perdure.tasks.decide import Ending, Run, decide_end, decide_start
 from perdure.tasks.outcomes import Cancelled, Failure, Outcome, Retry, Success, Suspended
 from perdure.tasks.places import Claimed, Mail, Move, Ready, Saved, Waiting
 
-BESIDE = Waiting(reason="interruption", delay=0.25)
+BESIDE = Waiting(reason=None, delay=0.25)
 """Where a task waits whose run before has lost its lease and has not stopped yet in this worker."""
 OUTCOMES = (Success, Failure, Retry, Suspended, Cancelled)
 ABANDONED_SECONDS = 1.0

@@ -135,13 +135,13 @@ class Ended:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Waiting:
-    """The task waits for a time, a wait key, or both.
+    """The task waits for a time, a wait key, or both; `reason` None keeps the reason it had.
 
     `delay` is in seconds and counted by the database's clock; `until` is ISO 8601 with zone.
     Neither: for ever, until it is proceeded.
     """
 
-    reason: WaitingReason
+    reason: WaitingReason | None
     delay: float | None = None
     until: str | None = None
     wait_key: str | None = None
@@ -259,6 +259,7 @@ MOVES: tuple[Allowed, ...] = (
     ),
     Allowed(12, "claimed", ("ready",), "running", (), "sql", begun=False),
     Allowed(13, "handed back", _RUN, "ready", (), "sql", begun=False),
+    Allowed(13, "its run before has not stopped here", _RUN, "waiting", ("delay",), begun=False),
     Allowed(14, "checkpoint too new", _RUN, "waiting", ("newer_checkpoint",), begun=False),
     Allowed(
         15,
@@ -312,7 +313,7 @@ def word_of(to: Ended | Waiting | Ready) -> tuple[Place, str]:
         case Ended():
             return "ended", f"{to.state} {to.kind}" if to.kind else to.state
         case Waiting():
-            return "waiting", to.reason
+            return "waiting", to.reason or "delay"
         case Ready():
             return "ready", to.reason or ""
 
