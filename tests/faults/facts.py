@@ -91,7 +91,10 @@ def gather(
 def recovered(
     kills: Sequence[Kill], ledger: Sequence[Mapping[str, Any]]
 ) -> Iterator[tuple[Kill, float]]:
-    """For each task that a killed worker was at: the seconds until it went on elsewhere."""
+    """For each task that a killed worker was at: the seconds until it went on elsewhere.
+
+    It may have gone on elsewhere before, because the worker had lost its lease.
+    """
     of_task: dict[int, list[Mapping[str, Any]]] = defaultdict(list)
     for record in ledger:
         of_task[record["task"]].append(record)
@@ -101,7 +104,7 @@ def recovered(
         for record in records:
             if record["what"] == "start":
                 kill = by_member.get(running["member"]) if running else None
-                if kill is not None and record["member"] != kill.member:
+                if kill and record["member"] != kill.member and record["at"] >= kill.at:
                     yield kill, record["at"] - kill.at
                 running = record
             elif record["what"] in ("end", "raised"):

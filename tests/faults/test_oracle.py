@@ -7,8 +7,9 @@ from math import inf
 from typing import Any
 
 import pytest
-from tests.faults.actions import ACTIONS, CUTS
+from tests.faults.actions import ACTIONS, CUTS, Kill
 from tests.faults.evidence import POISONED, SERVER, Attempt, Effect, Facts, Hurt, Task
+from tests.faults.facts import recovered
 from tests.faults.history import Operation
 from tests.faults.oracle import CLASSES, DEATHS, judge
 from tests.faults.service import PAGES
@@ -298,3 +299,13 @@ def test_every_request_that_a_fault_cuts_at_is_sent_by_somebody() -> None:
     words = {word.decode() for kind in ("worker", "python") for word in CUTS[kind]}
     assert {word for word in words if word not in shipped} == {"COMMIT"}
     assert len(ACTIONS) > 12
+
+
+def test_a_recovery_is_counted_from_the_death_of_the_worker_that_had_the_task() -> None:
+    kills = [Kill("m1", 12.0, calm=True), Kill("m3", 29.0, calm=True)]
+    ledger = [
+        *(noted("start", 1, attempt) for attempt in (1, 2)),
+        # Taken from a worker that is killed later.
+        noted("start", 2, 3, at=20.0), noted("start", 2, 4, at=25.0),
+    ]  # fmt: skip
+    assert list(recovered(kills, ledger)) == [(kills[0], 8.0)]
