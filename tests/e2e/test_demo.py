@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from perdure.cli.main import main
+
 
 @pytest.mark.timeout(180)
 def test_every_claim_of_the_demo_holds_and_a_pipe_gets_a_sentence_a_line(tmp_path: Path) -> None:
@@ -30,3 +32,12 @@ def test_every_claim_of_the_demo_holds_and_a_pipe_gets_a_sentence_a_line(tmp_pat
     assert [line for line in sentences if not line.rstrip().endswith(".")] == []
     assert "resumed from checkpoint" in table
     assert table.splitlines()[-1] == "Nothing lost, nothing done twice."
+
+
+def test_a_file_that_is_not_there_is_told_before_anything_is_started(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["demo", "--input", "nowhere.csv"]) == 1
+    told = capsys.readouterr()
+    assert "there is no file nowhere.csv: --input names a CSV file" in told.err
+    assert told.out == ""

@@ -26,7 +26,8 @@ Application: TypeAlias = Annotated[
 
 # Beginnings.
 Input: TypeAlias = Annotated[
-    Path | None, typer.Option(metavar="FILE", help="Catalogue to import instead of our own.")
+    Path | None,
+    typer.Option(metavar="FILE", help="CSV file to import instead of our own."),
 ]
 Sql: TypeAlias = Annotated[bool, typer.Option("--sql", help="Print the SQL, change nothing.")]
 Revision: TypeAlias = Annotated[

@@ -28,8 +28,8 @@ class Patience:
     """
 
     def __init__(self, timeout: float | timedelta | None = None) -> None:
-        self._timeout = timeout
         length = None if timeout is None else seconds("timeout", timeout)
+        self._length = length
         self._end = None if length is None else time.monotonic() + length
         self._pause = PAUSE_MIN_SECONDS
 
@@ -52,7 +52,7 @@ class Patience:
             return pause
         left = self._end - time.monotonic()
         if left <= 0:
-            raise TimeoutError(f"{what} within {self._timeout}; it goes on, ask again")
+            raise TimeoutError(f"{what} within {self._length:g} s; it goes on, ask again")
         return min(pause, left)
 
 

@@ -45,8 +45,11 @@ def run(*, as_json: bool, file: Path | None) -> int:
     nothing else is printed on standard output.
 
     Raises:
-        PerdureError: the server could not be started, or a step took too long.
+        PerdureError: the file is not there, the server could not be started, or a step took too
+            long.
     """
+    if file is not None and not file.is_file():
+        raise PerdureError(f"there is no file {file}: --input names a CSV file to import")
     console = Console(stderr=as_json, highlight=False)
     console.soft_wrap = not console.is_terminal  # a pipe gets each sentence on one line
     began = time.monotonic()

@@ -29,7 +29,7 @@ async def test_a_result_comes_typed_and_a_timeout_changes_nothing(
     client: TaskClient, end: End
 ) -> None:
     handle = await client.enqueue(IMPORT, Request(url="u"))
-    with pytest.raises(TimeoutError, match=f"task {handle.id} has not ended"):
+    with pytest.raises(TimeoutError, match=f"task {handle.id} has not ended within 0.05 s"):
         await handle.result(timeout=0.05)
     with pytest.raises(TimeoutError):
         await handle.result(timeout=timedelta(0))
