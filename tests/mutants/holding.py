@@ -252,7 +252,7 @@ taken as materialized (
         name="X64",
         says="a step of the server's clock makes everybody dead who has not beaten since",
         file=f"{RUN}/beat.py",
-        old="if jumped or self._good_since is None:",
+        old="if self._good_since is None or _has_jumped(before, self._heard, heard.lease, pace):",
         new="if self._good_since is None:",
         tests=SERVER_CLOCK,
         red=(

@@ -32,8 +32,8 @@ begin
             where m.task_id = i and m.kind in ('cancel', 'replaced') offset 0) as m
         where l.worker_id = beat.worker);
     dead := exists (
-        select from perdure.workers as w where w.heartbeat_at < now_at - make_interval(secs => w.lease_seconds)
-            or w.heartbeat_at > now_at + make_interval(secs => w.lease_seconds));
+        select from perdure.workers as w where w.heartbeat_at
+            not between now_at - make_interval(secs => w.lease_seconds) and now_at + make_interval(secs => w.lease_seconds));
     -- The shortest of all; 0 is that of a worker whose death was reported.
     lease := (select min(w.lease_seconds) from perdure.workers as w where w.lease_seconds > 0);
     due_in := (

@@ -1,6 +1,6 @@
--- Takes the tasks of workers whose beat is too old, by the database's clock, or lies so far ahead that it
--- is of before the clock was set back, back to ready. Decides
--- nothing: all tasks are marked recovered, and one crash is added to those known to have started;
+-- Takes the tasks of workers whose beat is too old, by the database's clock, or lies so far ahead that
+-- it is of before that was set back, to ready. Decides nothing: all tasks are marked recovered, and one
+-- crash is added to those known to have started;
 -- the others are marked as suspects: one of them may have killed the worker before a beat could say so.
 -- The worker's row is locked first and its leases are read in a later statement: in the same one a
 -- claim that has just committed would be missed. What a handler's open transaction holds is skipped
@@ -19,8 +19,8 @@ declare
 begin
     for gone in
         select w.id, w.name, w.running, w.heartbeat_at from perdure.workers as w
-        where (w.heartbeat_at < (select clock_timestamp()) - make_interval(secs => w.lease_seconds)
-            or w.heartbeat_at > (select clock_timestamp()) + make_interval(secs => w.lease_seconds))
+        where w.heartbeat_at not between (select clock_timestamp()) - make_interval(secs => w.lease_seconds)
+                and (select clock_timestamp()) + make_interval(secs => w.lease_seconds)
             and (not reported_only or w.lease_seconds = 0)
         order by w.id limit 10 for update skip locked
     loop

@@ -256,8 +256,8 @@ class BeatLoop:
         # Not the middle of the round trip: a run may be dated late, but never before its claim.
         self._hooks.heard(heard, sent)
         self._listen(session, wanted=pace.wakeups)
-        jumped = self._has_jumped(heard, pace)
-        if jumped or self._good_since is None:
+        before, self._heard = self._heard, (heard.at, time.monotonic())
+        if self._good_since is None or _has_jumped(before, self._heard, heard.lease, pace):
             self._good_since = time.monotonic()
         self._serve(session, heard, pace, gapless=sent - self._good_since)
         self.sent_at = sent
@@ -265,16 +265,6 @@ class BeatLoop:
         if self._due_at is not None:
             next_beat = min(next_beat, max(self._due_at, self._blocked_until))
         return max(0.0, next_beat - time.monotonic())
-
-    def _has_jumped(self, heard: Beat, pace: Pace) -> bool:
-        """Whether the server's clock was set, or the server stood still, since the last beat: then
-        everybody looks dead, as after an outage. Who lives looks a beat and this gap old at most,
-        and a beat is at most a third of a lease."""
-        clock = time.monotonic()
-        by_server, by_us = heard.at - self._heard[0], clock - self._heard[1]
-        self._heard = (heard.at, clock)
-        longest = max(heard.lease / 2, 1.5 * pace.beat_interval)
-        return abs(by_server - by_us) > heard.lease / 4 or by_server > longest
 
     def _serve(self, session: SyncSession, heard: Beat, pace: Pace, *, gapless: float) -> None:
         """Do for all what the beat has said; each of these is safe when two processes do it."""
@@ -388,3 +378,15 @@ class BeatLoop:
         self._reader, self._writer = -1, -1
         os.close(reader)
         os.close(writer)
+
+
+def _has_jumped(
+    before: tuple[float, float], now: tuple[float, float], lease: float, pace: Pace
+) -> bool:
+    """Whether the server's clock was set, or the server stood still, between two answers: then
+    everybody looks dead, as after an outage. Who lives looks a beat and this gap old at most, and a
+    beat is at most a third of a lease. Both by the server's clock and by ours, in seconds."""
+    by_server, by_us = now[0] - before[0], now[1] - before[1]
+    return abs(by_server - by_us) > lease / 4 or by_server > max(
+        lease / 2, 1.5 * pace.beat_interval
+    )
