@@ -12,6 +12,7 @@ from pydantic import BaseModel
 from tests.kit.databases import Database
 from tests.kit.running import running
 
+from perdure.declare.builder import ServiceBuilder
 from perdure.declare.context import TaskContext
 from perdure.declare.kind import TaskKind
 from perdure.declare.sync_context import SyncTaskContext
@@ -30,6 +31,16 @@ kind = TaskKind("together", dict[str, Any], execution_metadata=Page)
 # Long: the server ends who sleeps in a fenced transaction for the length of a lease.
 LONG: dict[str, Any] = {"execution__lease_duration": "30s"}
 TASKS = 4
+
+
+def with_short(builder: ServiceBuilder[TaskService]) -> TaskService:
+    """The service, with a task whose ending follows what was asked to be saved before."""
+
+    @builder.task("short")
+    async def short(_: TaskContext[dict[str, Any], None]) -> None:
+        pass
+
+    return builder.build()
 
 
 async def test_a_report_beside_an_open_checkpoint_holds_up_no_neighbour_and_no_completion(
@@ -92,11 +103,7 @@ async def test_what_was_put_off_is_saved_when_the_transaction_is_over(database: 
         saved.set()
         await go.wait()
 
-    @builder.task("short")
-    async def short(_: TaskContext[dict[str, Any], None]) -> None:
-        pass
-
-    async with running(database, builder.build(), **LONG) as worker:
+    async with running(database, with_short(builder), **LONG) as worker:
         task = await worker.enqueue("together")
         async with asyncio.timeout(20):
             await asked.wait()
@@ -140,11 +147,7 @@ async def test_what_was_asked_before_does_not_follow_a_checkpoint_of_a_transacti
         await worker.until(lambda: database.rows(told))
         found.extend(database.rows(told))
 
-    @builder.task("short")
-    async def short(_: TaskContext[dict[str, Any], None]) -> None:
-        pass
-
-    async with running(database, builder.build(), **LONG) as worker:
+    async with running(database, with_short(builder), **LONG) as worker:
         await worker.ended(await worker.enqueue("together"))
     assert found == [({"number": 3},)]
     database.check_drained()
@@ -173,11 +176,7 @@ async def test_nor_does_it_follow_one_of_a_thread(database: Database) -> None:
             while not found:
                 found.extend(asking.execute(told.encode()).fetchall())
 
-    @builder.task("short")
-    async def short(_: TaskContext[dict[str, Any], None]) -> None:
-        pass
-
-    async with running(database, builder.build(), **LONG) as worker:
+    async with running(database, with_short(builder), **LONG) as worker:
         await worker.ended(await worker.enqueue("together"))
     assert found == [({"number": 3},)]
     database.check_drained()
@@ -217,11 +216,7 @@ async def test_what_was_asked_before_a_transaction_does_not_wait_for_it(
             context.execution_metadata.number = 2
             await context.complete(None, on=own)
 
-    @builder.task("short")
-    async def short(_: TaskContext[dict[str, Any], None]) -> None:
-        pass
-
-    async with running(database, builder.build(), **LONG) as worker:
+    async with running(database, with_short(builder), **LONG) as worker:
         task = await worker.enqueue("together")
         assert (await worker.ended(task, 10))["execution_metadata"] == {"number": 2}
     database.check_drained()
@@ -248,11 +243,7 @@ async def test_what_a_transaction_that_failed_had_overtaken_rides_the_ending(
         assert context.execution_metadata.number == 1
         go.set()
 
-    @builder.task("short")
-    async def short(_: TaskContext[dict[str, Any], None]) -> None:
-        pass
-
-    async with running(database, builder.build(), **LONG) as worker:
+    async with running(database, with_short(builder), **LONG) as worker:
         row = await worker.ended(await worker.enqueue("together"))
     assert (row["state"], row["execution_metadata"]) == ("completed", {"number": 1})
     database.check_drained()

@@ -21,7 +21,7 @@ def shifted(seconds: int, path: str) -> dict[str, str]:
     `path` is the PYTHONPATH that it would have. From within only Python's `time` is shifted, which
     is all that the product asks for the time.
     """
-    library = os.environ.get(LIBRARY) or _library_below(Path("/usr/lib"))
+    library = _installed()
     if library is None:
         return {"PYTHONPATH": f"{SITE}:{path}", VARIABLE: str(seconds)}
     return {
@@ -49,8 +49,7 @@ class ServerClock:
         self.programs.mkdir()
         for program in binaries.folder.iterdir():
             (self.programs / program.name).symlink_to(program)
-        library = os.environ.get(LIBRARY) or _library_below(Path("/usr/lib"))
-        library = library or _library_below(unpacked("libfaketime") / "usr/lib")
+        library = _installed() or _library_below(unpacked("libfaketime") / "usr/lib")
         postgres = self.programs / "postgres"
         postgres.unlink()
         postgres.write_text(
@@ -65,6 +64,10 @@ class ServerClock:
         new = self._file.with_name("new")
         new.write_text(f"{seconds:+d}s\n")
         new.rename(self._file)
+
+
+def _installed() -> str | None:
+    return os.environ.get(LIBRARY) or _library_below(Path("/usr/lib"))
 
 
 def _library_below(folder: Path) -> str | None:

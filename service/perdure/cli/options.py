@@ -26,8 +26,7 @@ Application: TypeAlias = Annotated[
 
 # Beginnings.
 Input: TypeAlias = Annotated[
-    Path | None,
-    typer.Option(metavar="FILE", help="CSV file to import instead of our own."),
+    Path | None, typer.Option(metavar="FILE", help="CSV file to import instead of our own.")
 ]
 Sql: TypeAlias = Annotated[bool, typer.Option("--sql", help="Print the SQL, change nothing.")]
 Revision: TypeAlias = Annotated[
