@@ -126,7 +126,7 @@ def test_a_signal_to_every_process_is_one_signal_and_a_second_one_ends_all_at_on
         *WORKER, "--processes", "2", logging__level="info",
         execution__stop_grace="20s", execution__shutdown_grace="20s",
     )  # fmt: skip
-    alive(database, 2)
+    until(lambda: supervisor.said.count("worker.started") == 2)
     until(lambda: len(commands.ledger.records("start")) == 6)
     supervisor.signal(signal.SIGTERM)
     until(lambda: supervisor.said.count("worker.stopping") == 2)
