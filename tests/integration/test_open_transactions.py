@@ -17,6 +17,7 @@ from perdure.declare.context import TaskContext
 from perdure.declare.kind import TaskKind
 from perdure.declare.sync_context import SyncTaskContext
 from perdure.errors import DatabaseUnavailable
+from perdure.run import saves
 from perdure.service import TaskService
 from perdure.store import queue
 
@@ -182,16 +183,18 @@ async def test_nor_does_it_follow_one_of_a_thread(database: Database) -> None:
     database.check_drained()
 
 
-def endings_wait(monkeypatch: pytest.MonkeyPatch) -> tuple[asyncio.Event, asyncio.Event]:
-    """Have plain endings wait, and all saves behind them: set when one does, and to go on."""
-    finish, held, go = queue.finish, asyncio.Event(), asyncio.Event()
+def wait_with(
+    monkeypatch: pytest.MonkeyPatch, name: str = "finish"
+) -> tuple[asyncio.Event, asyncio.Event]:
+    """Have one statement wait, plain endings if not told: set when it does, and to go on."""
+    real, held, go = getattr(queue, name), asyncio.Event(), asyncio.Event()
 
     async def late(*arguments: Any) -> Any:
         held.set()
         await go.wait()
-        return await finish(*arguments)
+        return await real(*arguments)
 
-    monkeypatch.setattr(queue, "finish", late)
+    monkeypatch.setattr(queue, name, late)
     return held, go
 
 
@@ -199,7 +202,7 @@ async def test_what_was_asked_before_a_transaction_does_not_wait_for_it(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     builder = TaskService.builder()
-    held, go = endings_wait(monkeypatch)
+    held, go = wait_with(monkeypatch)
 
     @builder.task(kind)
     async def run(context: TaskContext[dict[str, Any], Page]) -> None:
@@ -222,11 +225,45 @@ async def test_what_was_asked_before_a_transaction_does_not_wait_for_it(
     database.check_drained()
 
 
+async def test_nor_what_stood_behind_others_of_its_flush(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    builder = TaskService.builder()
+    monkeypatch.setattr(saves, "SAVES_MOST", 1)
+    held, go = wait_with(monkeypatch, "save")
+    others: asyncio.Queue[TaskContext[dict[str, Any], None]] = asyncio.Queue()
+
+    @builder.task("other")
+    async def other(context: TaskContext[dict[str, Any], None]) -> None:
+        others.put_nowait(context)
+        await go.wait()
+
+    @builder.task(kind)
+    async def run(context: TaskContext[dict[str, Any], Page]) -> None:
+        for reporting in (await others.get(), context):
+            reporting.progress(1, 2)
+        await held.wait()
+        async with await psycopg.AsyncConnection.connect(database.dsn) as own:
+            context.execution_metadata.number = 1
+            await context.checkpoint(on=own)
+            go.set()
+            # It ends with the flush in which the report has been.
+            await worker.ended(first)
+            await context.complete(None, on=own)
+
+    async with running(database, builder.build(), **LONG) as worker:
+        first = await worker.enqueue("other")
+        await worker.until(lambda: not others.empty())
+        task = await worker.enqueue("together")
+        assert (await worker.ended(task, 10))["execution_metadata"] == {"number": 1}
+    database.check_drained()
+
+
 async def test_what_a_transaction_that_failed_had_overtaken_rides_the_ending(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     builder = TaskService.builder()
-    held, go = endings_wait(monkeypatch)
+    held, go = wait_with(monkeypatch)
     deferred = "create table once (n int unique deferrable initially deferred)"
     database.execute(f"{deferred}; insert into once values (1)")
 

@@ -225,4 +225,22 @@ MUTANTS: Final = (
         tests=PAIRS,
         red=("test_a_completion_beside_a_save_of_its_own_run_is_accepted",),
     ),
+    Mutant(
+        name="X67",
+        says="a checkpoint that was put off follows a later one of a transaction",
+        file=f"{RUN}/port.py",
+        old="await self.tools.completer.overtake(self)",
+        new="return",
+        tests=OPEN,
+        red=("test_what_was_asked_before_does_not_follow_a_checkpoint_of_a_transaction",),
+    ),
+    Mutant(
+        name="X69",
+        says="what a run has overtaken behind others of a flush waits for its transaction",
+        file=f"{RUN}/saves.py",
+        old="if unsaved.run is not None and unsaved.saving.alone:",
+        new="if False:",
+        tests=OPEN,
+        red=("test_nor_what_stood_behind_others_of_its_flush",),
+    ),
 )

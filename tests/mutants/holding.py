@@ -20,7 +20,6 @@ PLANS: Final = "tests/integration/test_plans.py"
 READ_ONLY: Final = "tests/integration/test_read_only.py"
 BESIDE: Final = "tests/integration/test_beside.py"
 SERVER_CLOCK: Final = "tests/chaos/test_server_clock.py"
-OPEN: Final = "tests/integration/test_open_transactions.py"
 SERVER_RESTART: Final = "tests/chaos/test_server_restart.py"
 
 MUTANTS: Final = (
@@ -259,15 +258,6 @@ taken as materialized (
             "test_a_clock_that_is_set_makes_nobody_dead",
             "test_a_server_that_stands_still_makes_nobody_dead",
         ),
-    ),
-    Mutant(
-        name="X67",
-        says="a checkpoint that was put off follows a later one of a transaction",
-        file=f"{RUN}/port.py",
-        old="await self.tools.completer.overtake(self)",
-        new="return",
-        tests=OPEN,
-        red=("test_what_was_asked_before_does_not_follow_a_checkpoint_of_a_transaction",),
     ),
     Mutant(
         name="X68",

@@ -147,7 +147,7 @@ class Saves:
         """
         self._take_asked()
         self._refuse_rewound()
-        while self._shared:
+        while self._part_overtaken():
             batch = [*of_different_tasks(self._shared[:SAVES_MOST])]
             answers = await self._send(partial(queue.save, session), batch, is_data_error)
             # As they are now: a run may have overtaken its own meanwhile.
@@ -222,6 +222,18 @@ class Saves:
                 before.append(unsaved._replace(saving=saving))
             else:
                 before.append(unsaved)
+
+    def _part_overtaken(self) -> bool:
+        """Take what waits for no lock since its run overtook it out; whether anything is left."""
+        shared, self._shared = self._shared, []
+        for unsaved in reversed(shared):
+            if unsaved.run is not None and unsaved.saving.alone:
+                # Before what the run has asked for since.
+                self._alone.setdefault(unsaved.run, deque()).appendleft(unsaved)
+            else:
+                self._shared.append(unsaved)
+        self._shared.reverse()
+        return bool(self._shared)
 
     def _refuse_rewound(self) -> None:
         """What rests on saves that a standby which has taken over may lack is not written."""
