@@ -195,7 +195,7 @@ def connections(server: Server, live: int, each: int) -> Finding:
     """`live` workers may open `each` connections; `each` is what the settings here say."""
     free_for_all = server.connections_most - server.connections_reserved
     text = (
-        f"{server.connections_used} of {free_for_all} in use; {live} live workers may open "
+        f"{server.connections_used} of {free_for_all} in use; workers alive: {live}, may open "
         f"{live * each} ({each} each)"
     )
     remedy = "raise max_connections, lower persistence.pool_max_size, or put a pooler in between"

@@ -93,7 +93,8 @@ def _code(error: Exception) -> int:
 
 def _usage(error: TyperException) -> str:
     """What was wrong with the words, and where it is told how they should be."""
-    text = " ".join(error.format_message().split()).removesuffix(".") + "."
+    text = " ".join(error.format_message().split()).removesuffix(".")
+    text = text if text.endswith("?") else f"{text}."
     context = getattr(error, "ctx", None)
     return text if context is None else f"{text} See `{context.command_path} --help`."
 

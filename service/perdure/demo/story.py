@@ -148,12 +148,12 @@ class Story:
         """SIGTERM for the worker that runs the import, as a deploy does it."""
         self._until("a quarter is imported", lambda now: now.pages >= self._pages // 4)
         pid = self._holder()
-        name, page = self._fleet.names[pid], self._counts().pages
+        name, pages = self._fleet.names[pid], self._counts().pages
         began = time.monotonic()
         code = self._fleet.terminate(pid)
         self._say(
-            f"[yellow]SIGTERM[/] for {name} at page {page}: it saved the checkpoint and exited "
-            f"with {code} after {time.monotonic() - began:.1f} s."
+            f"[yellow]SIGTERM[/] for {name} after {pages} pages: it saved the checkpoint and "
+            f"exited with {code} after {time.monotonic() - began:.1f} s."
         )
         self._say(f"{self._fleet.start()} takes its place.")
         self._resumed(runs=2, since=time.monotonic())
@@ -162,18 +162,19 @@ class Story:
         """SIGKILL for the worker that has it now, as a crash does it."""
         self._until("over a half is imported", lambda now: now.pages >= self._pages * 11 // 20)
         pid = self._holder()
-        name, page = self._fleet.names[pid], self._counts().pages
+        name, pages = self._fleet.names[pid], self._counts().pages
         self._fleet.kill(pid)
-        self._say(f"[red]SIGKILL[/] for {name} at page {page}: it could not say a word.")
+        self._say(f"[red]SIGKILL[/] for {name} after {pages} pages: it could not say a word.")
         self._say(f"{self._fleet.start()} takes its place.")
         self._resumed(runs=3, since=time.monotonic())
 
     def _resumed(self, *, runs: int, since: float) -> None:
         self._until("the import goes on", lambda now: now.attempts >= runs)
-        page = self._value("select first_page from demo_runs order by at desc limit 1")
+        stored = self._value("select first_page from demo_runs order by at desc limit 1")
         holder = self._fleet.names.get(self._holder(), "a worker")
         self._say(
-            f"[green]{holder} goes on at page {page}[/], {time.monotonic() - since:.2f} s later."
+            f"[green]{holder} goes on with page {stored + 1}[/], "
+            f"{time.monotonic() - since:.2f} s later."
         )
 
     def _holder(self) -> int:
