@@ -106,7 +106,7 @@ def step_to(clock: ServerClock, database: Database, seconds: int) -> None:
 def test_a_clock_that_is_set_makes_nobody_dead(
     fleet: Fleet, database: Database, clock: ServerClock
 ) -> None:
-    with two_at_work(fleet, 6 * LEASE):
+    with two_at_work(fleet, 4 * LEASE):
         for step in (HOUR, 0, STEP, 0, -HOUR, 0):
             step_to(clock, database, step)
 

@@ -24,6 +24,7 @@ pytestmark = pytest.mark.alone
 SETTINGS = {"fsync": "off", "synchronous_commit": "on"}
 LEASE = 1.2
 CANCELS = 50
+ROUNDS = 2
 OURS = "from pg_stat_activity where application_name like 'perdure%'"
 
 
@@ -130,7 +131,7 @@ def test_workers_go_on_by_themselves_after_blows_to_the_server(
         workers = [fleet.start(), fleet.start()]
         until(lambda: database.value("select count(*) from perdure.workers") == 2)
         ids = database.rows("select id from perdure.workers order by id")
-        for _ in range(3):
+        for _ in range(ROUNDS):
             producer.add("short", 1_000)
             producer.add("effect", 200)
             producer.add("pages", 10, n=2)
@@ -144,10 +145,10 @@ def test_workers_go_on_by_themselves_after_blows_to_the_server(
     assert [id_ for (id_,) in asked] == sorted(producer.ids)
     check_nobody_was_blamed(database)
     effects = database.rows("select count(*), count(distinct task_id) from effects")
-    assert effects == [(600, 600)]
+    assert effects == [(200 * ROUNDS,) * 2]
     pages = database.rows("select task_id, count(*), count(distinct page) from pages group by 1")
     assert {row[1:] for row in pages} == {(20, 20)}
-    assert len(pages) == 30
+    assert len(pages) == 10 * ROUNDS
     database.check_drained()
 
 
