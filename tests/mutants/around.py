@@ -9,6 +9,7 @@ from tests.mutants.mutant import Mutant
 FUNCTIONS: Final = "migrations/sql/functions"
 TABLES: Final = "migrations/sql/tables"
 BY_HAND: Final = "tests/integration/test_functions.py"
+DUMP: Final = "tests/integration/test_dump.py"
 RETENTION: Final = "tests/integration/test_retention.py"
 TIMES: Final = "tests/integration/test_times.py"
 WAKEUPS: Final = "tests/integration/test_wakeups.py"
@@ -277,6 +278,15 @@ MUTANTS: Final = (
         new="order by t.id;",
         tests=BY_HAND,
         red=("test_a_repair_that_has_waited_for_another_looks_again",),
+    ),
+    Mutant(
+        name="X70",
+        says="a repair leaves in ready what has ended",
+        file=f"{FUNCTIONS}/repair.1.sql",
+        old="from perdure.outcomes as o where o.task_id = f.task_id)",
+        new="from perdure.outcomes as o where false)",
+        tests=DUMP,
+        red=("test_rows_that_were_restored_alone_go_on_after_a_repair",),
     ),
     Mutant(
         name="X56",

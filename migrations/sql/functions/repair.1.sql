@@ -1,13 +1,28 @@
--- Admits those of the tasks that have no place at all, as their rows say; answers their ids. Never
--- called by the machine itself. The rows of the ledger are locked first and their places are read in
--- a later statement, so that of two repairs one finds nothing left to do.
+-- Gives each of these tasks one place, as its row says, if it has none; takes it out of ready if it
+-- is elsewhere, twice in ready, or in a lane that is gone. Answers the ids of those that it moved.
+-- Never called by the machine itself. The rows of the ledger are locked first and their places are
+-- read in later statements, so that of two repairs one finds nothing left to do.
 create function perdure.repair(ids bigint[]) returns bigint[]
     language plpgsql security definer set search_path = pg_catalog, perdure, pg_temp as $$
 declare
+    removed bigint[];
     lost bigint[];
     later record;
 begin
     perform from perdure.tasks as t where t.id = any (repair.ids) order by t.id for update;
+    with found as materialized (
+        select r.ctid as row_at, r.task_id, r.lane, count(*) over (partition by r.task_id) as times
+        from perdure.ready as r
+        where r.task_id = any (repair.ids) and exists (select from perdure.tasks as t where t.id = r.task_id)
+    ), picked as materialized (
+        select f.row_at from found as f
+        where f.times > 1
+            or not exists (select from perdure.lanes as n where n.id = f.lane)
+            or exists (select from perdure.waiting as w where w.task_id = f.task_id)
+            or exists (select from perdure.leases as l where f.task_id = any (l.task_ids))
+            or exists (select from perdure.outcomes as o where o.task_id = f.task_id)
+    ), gone as (delete from perdure.ready where ctid = any (array(select p.row_at from picked as p)) returning task_id)
+    select array_agg(distinct g.task_id) into removed from gone as g;
     lost := array(
         select t.id from perdure.tasks as t
         where t.id = any (repair.ids)
@@ -22,6 +37,7 @@ begin
     loop
         perform perdure.place(later.ids, null, later.run_at);
     end loop;
+    lost := array(select distinct i from unnest(lost || removed) as i order by i);
     insert into perdure.audit (action, task_id) select 'repair', i from unnest(lost) as i order by i;
     return lost;
 end $$;

@@ -14,7 +14,7 @@ from perdure.client.opening import open_database
 from perdure.errors import DatabaseError, NotPermitted, PerdureError, SchemaMismatch
 from perdure.run.worker import FIXED_CONNECTIONS
 from perdure.settings import Settings
-from perdure.store.inspect import Inspector, Misplaced, Server, inspecting
+from perdure.store.inspect import LANE_GONE, Inspector, Misplaced, Server, inspecting
 
 Verdict: TypeAlias = Literal["ok", "warning", "problem", "unknown"]
 
@@ -101,8 +101,7 @@ def check_places(inspector: Inspector, _settings: Settings) -> Finding:
     name = "misplaced tasks"
     if not found:
         return Finding(name, "ok", "every task is in exactly one place")
-    lost = any(not row.places for row in found)
-    remedy = "`perdure doctor --repair` admits those that have no place" if lost else None
+    remedy = "`perdure doctor --repair` gives them their places" if _reparable(found) else None
     return Finding(name, "problem", _listed(found, _misplaced), remedy, found)
 
 
@@ -268,18 +267,28 @@ def _made(name: str, check: Check, inspector: Inspector, settings: Settings) -> 
 
 
 def _repair(inspector: Inspector) -> list[int]:
-    """Admit all tasks without a place, a page at a time."""
+    """Give all tasks one place whose places leave no doubt, a page at a time."""
     repaired: list[int] = []
-    while lost := [row.task_id for row in inspector.misplaced() if not row.places]:
-        done = inspector.repair(lost)
+    while wrong := _reparable(inspector.misplaced()):
+        done = inspector.repair(wrong)
         repaired += done
         if not done:
             break
     return repaired
 
 
+def _reparable(found: Sequence[Misplaced]) -> list[int]:
+    """Those that have no place, or may be taken out of ready: nothing is lost with that."""
+    out_of = {"ready", LANE_GONE}
+    return [
+        row.task_id
+        for row in found
+        if not row.places or (out_of.intersection(row.places) and row.places != ["ready"])
+    ]
+
+
 def _misplaced(row: Misplaced) -> str:
-    if len(row.places) == 1:
+    if len(row.places) == 1 and row.places != [LANE_GONE]:
         return f"task {row.task_id} in {row.places[0]}, but not in the ledger"
     return f"task {row.task_id} in {' and '.join(row.places) or 'no place'}"
 
@@ -292,7 +301,7 @@ def _listed(rows: Sequence[Any], say: Callable[[Any], str]) -> str:
 
 def _print(output: Output, findings: Sequence[Finding], repaired: Sequence[int]) -> None:
     if repaired:
-        output.line(f"admitted {len(repaired)} tasks: {', '.join(map(str, repaired[:SHOWN_MOST]))}")
+        output.line(f"repaired {len(repaired)} tasks: {', '.join(map(str, repaired[:SHOWN_MOST]))}")
     output.table(
         ("verdict", "check", "found"),
         [(finding.verdict, finding.check, finding.text) for finding in findings],

@@ -65,8 +65,12 @@ class Holder(NamedTuple):
     seconds: float | None
 
 
+LANE_GONE = "a lane that is gone"
+"""Where a ready task is whose lane no worker can ask for."""
+
+
 class Misplaced(NamedTuple):
-    """A task in no place (empty), in several, or in one without being in the ledger."""
+    """A task in no place (empty), in several, in `LANE_GONE`, or in one and not in the ledger."""
 
     task_id: int
     places: list[str]
@@ -145,7 +149,7 @@ class Inspector:
             return operations.worker_states().read(self._session.run("worker_states", {}))
 
     def repair(self, ids: Sequence[int]) -> list[int]:
-        """Admit those of the tasks that have no place; their ids. It is audited."""
+        """Give these tasks one place; the ids of those that were moved. It is audited."""
         with translated():
             return list(self._session.run("repair", {"ids": list(ids)})[0][0])
 
