@@ -1,13 +1,14 @@
-"""The clock of the server is set, forth and back, or it stands still, while workers run."""
+"""The clock of the server is set, forth and back, drifts, or it stands still, beside workers."""
 
 from __future__ import annotations
 
 import os
 import select
 import signal
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -27,6 +28,7 @@ from perdure.store.migrate import migrate
 pytestmark = pytest.mark.alone
 
 HOUR, STEP = 3600, 10
+NOW = "select clock_timestamp()"
 LONG = 30
 """The other's lease, in seconds: longer than a step which makes the first one look dead."""
 STILL_SECONDS = LEASE - BEAT / 2
@@ -99,7 +101,7 @@ def step_to(clock: ServerClock, database: Database, seconds: int) -> None:
     """Set the server's clock, and wait until every worker has beaten twice by the new one."""
     clock.set(seconds)
     for _ in range(2):
-        now = database.value("select clock_timestamp()")
+        now = database.value(NOW)
         until(partial(beaten_since, database, now))
 
 
@@ -109,6 +111,18 @@ def test_a_clock_that_is_set_makes_nobody_dead(
     with two_at_work(fleet, 4 * LEASE):
         for step in (HOUR, 0, STEP, 0, -HOUR, 0):
             step_to(clock, database, step)
+
+
+@pytest.mark.parametrize("rate", [0.8, 1.25])
+def test_a_clock_that_drifts_makes_nobody_dead(
+    fleet: Fleet, database: Database, clock: ServerClock, rate: float
+) -> None:
+    with two_at_work(fleet, 2 * LEASE):
+        clock.set(0, rate)
+        began, at = time.monotonic(), database.value(NOW)
+        until(partial(beaten_since, database, at + timedelta(seconds=LEASE)))
+        passed = (database.value(NOW) - at).total_seconds()
+        assert passed / (time.monotonic() - began) == pytest.approx(rate, rel=0.1)
 
 
 @pytest.mark.parametrize("step", [HOUR, -HOUR])

@@ -59,10 +59,10 @@ class ServerClock:
         )
         postgres.chmod(0o755)
 
-    def set(self, seconds: int) -> None:
-        """So many seconds off from now on."""
+    def set(self, seconds: int, rate: float = 1) -> None:
+        """So many seconds off from now on, and so many seconds of it in one."""
         new = self._file.with_name("new")
-        new.write_text(f"{seconds:+d}s\n")
+        new.write_text(f"{seconds:+d}s x{rate}\n")
         new.rename(self._file)
 
 
