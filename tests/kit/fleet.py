@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
@@ -89,10 +89,10 @@ class Fleet:
         self._application = application
         self._processes: list[Process] = []
 
-    def start(self, clock: int = 0, /, **options: str) -> Process:
+    def start(self, clock: int = 0, within: Sequence[str] = (), /, **options: str) -> Process:
         """Start a worker; options are dotted settings with `__` for the dot.
 
-        Its wall clock is wrong by `clock` seconds.
+        Its wall clock is wrong by `clock` seconds; `within` stands before its command.
         """
         values = QUICK | {key.replace("__", "."): value for key, value in options.items()}
         environment = {
@@ -103,7 +103,7 @@ class Fleet:
             **(shifted(clock, PATH) if clock else {}),
         }
         values.pop("dsn", None)
-        command = [sys.executable, "-m", "tests.kit.work", self._application]
+        command = [*within, sys.executable, "-m", "tests.kit.work", self._application]
         command += [f"{key}={value}" for key, value in values.items()]
         process = Process(subprocess.Popen(command, env=environment, cwd=ROOT))
         self._processes.append(process)
