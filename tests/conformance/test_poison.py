@@ -48,9 +48,10 @@ def check_quarantine(fleet: Fleet, poison: int, workers: list[Process], last: Pr
 
 
 @pytest.mark.conformance("C34")
-def test_a_task_that_kills_at_once_takes_two_workers_and_one_child(fleet: Fleet) -> None:
+@pytest.mark.parametrize("how", ["exit", "segfault"])
+def test_a_task_that_kills_at_once_takes_two_workers_and_one_child(fleet: Fleet, how: str) -> None:
     database = fleet.database
-    (poison,) = enqueue(database, "poison")
+    (poison,) = enqueue(database, "poison", how=how)
     neighbours = enqueue(database, "neighbour", 20, n=20)
     options = {**QUICK_BEATS, "execution__concurrency": "8", "execution__prefetch": "30"}
     workers = []
