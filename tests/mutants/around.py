@@ -286,7 +286,7 @@ MUTANTS: Final = (
         old="from perdure.outcomes as o where o.task_id = f.task_id)",
         new="from perdure.outcomes as o where false)",
         tests=DUMP,
-        red=("test_rows_that_were_restored_alone_go_on_after_a_repair",),
+        red=("test_a_repair_gives_every_task_a_place_whose_row_was_restored",),
     ),
     Mutant(
         name="X56",

@@ -12,7 +12,7 @@ create function perdure.misplaced(at_most integer default 100) returns table (ta
         ) as x
     ), placed as (
         select p.task_id, array_agg(p.place order by p.place) as places from (
-            select r.task_id, case when n.id is null then 'a lane that is gone' else 'ready' end as place
+            select r.task_id, case when n.id is null and r.lane <> 0 then 'a lane that is gone' else 'ready' end as place
                 from perdure.ready as r left join perdure.lanes as n on n.id = r.lane
             union all select i, 'lease' from perdure.leases as l cross join unnest(l.task_ids) as i
             union all select w.task_id, 'waiting' from perdure.waiting as w
@@ -20,7 +20,8 @@ create function perdure.misplaced(at_most integer default 100) returns table (ta
                 where o.task_id >= (select s.id from since as s)
         ) as p group by p.task_id
     )
-    select coalesce(t.id, p.task_id), coalesce(p.places, '{}')
+    select coalesce(t.id, p.task_id),
+        case when t.id is null then array_replace(p.places, 'a lane that is gone', 'ready') else coalesce(p.places, '{}') end
     from (select k.id from perdure.tasks as k where k.id >= (select s.id from since as s)) as t
     full join placed as p on p.task_id = t.id
     where t.id is null or p.task_id is null or cardinality(p.places) <> 1 or p.places = '{a lane that is gone}'

@@ -1,7 +1,8 @@
--- Gives each of these tasks one place, as its row says, if it has none; takes it out of ready if it
--- is elsewhere, twice in ready, or in a lane that is gone. Answers the ids of those that it moved.
--- Never called by the machine itself. The rows of the ledger are locked first and their places are
--- read in later statements, so that of two repairs one finds nothing left to do.
+-- Gives each of these tasks one place, as its row says, if it has none. Takes it out of ready before
+-- if it is elsewhere, twice in ready, or in a lane that is gone, and out of waiting if it has ended.
+-- Answers the ids of those that it moved. Never called by the machine itself. The rows of the ledger
+-- are locked first and their places are read in later statements, so that of two repairs one finds
+-- nothing left to do.
 create function perdure.repair(ids bigint[]) returns bigint[]
     language plpgsql security definer set search_path = pg_catalog, perdure, pg_temp as $$
 declare
@@ -17,12 +18,19 @@ begin
     ), picked as materialized (
         select f.row_at from found as f
         where f.times > 1
-            or not exists (select from perdure.lanes as n where n.id = f.lane)
+            or f.lane <> 0 and not exists (select from perdure.lanes as n where n.id = f.lane)
             or exists (select from perdure.waiting as w where w.task_id = f.task_id)
-            or exists (select from perdure.leases as l where f.task_id = any (l.task_ids))
+            or exists (
+                select from perdure.leases as l join perdure.workers as k on k.id = l.worker_id
+                where f.task_id = any (l.task_ids))
             or exists (select from perdure.outcomes as o where o.task_id = f.task_id)
-    ), gone as (delete from perdure.ready where ctid = any (array(select p.row_at from picked as p)) returning task_id)
-    select array_agg(distinct g.task_id) into removed from gone as g;
+    ), gone as (delete from perdure.ready where ctid = any (array(select p.row_at from picked as p)) returning task_id),
+    ended as (
+        delete from perdure.waiting as w
+        where w.task_id = any (repair.ids) and exists (select from perdure.outcomes as o where o.task_id = w.task_id)
+        returning w.task_id)
+    select array_agg(distinct m.task_id) into removed
+    from (select g.task_id from gone as g union all select e.task_id from ended as e) as m;
     lost := array(
         select t.id from perdure.tasks as t
         where t.id = any (repair.ids)

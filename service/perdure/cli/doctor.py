@@ -26,6 +26,9 @@ NOTIFY_USAGE: Final = 0.5
 CONNECTIONS_SHARE: Final = 0.9
 RANGES_AHEAD: Final = 2
 SHOWN_MOST: Final = 5
+LOOK_MOST: Final = 100_000
+REPAIR_MOST: Final = 10_000
+"""Tasks of one transaction of a repair, and of one look before it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,23 +270,29 @@ def _made(name: str, check: Check, inspector: Inspector, settings: Settings) -> 
 
 
 def _repair(inspector: Inspector) -> list[int]:
-    """Give all tasks one place whose places leave no doubt, a page at a time."""
-    repaired: list[int] = []
-    while wrong := _reparable(inspector.misplaced()):
-        done = inspector.repair(wrong)
-        repaired += done
-        if not done:
+    """Give all tasks one place whose places leave no doubt: each look reads whole tables."""
+    repaired: set[int] = set()
+    while wrong := _reparable(inspector.misplaced(LOOK_MOST)):
+        before = len(repaired)
+        for first in range(0, len(wrong), REPAIR_MOST):
+            repaired.update(inspector.repair(wrong[first : first + REPAIR_MOST]))
+        if len(repaired) == before:
             break
-    return repaired
+    return sorted(repaired)
 
 
 def _reparable(found: Sequence[Misplaced]) -> list[int]:
-    """Those that have no place, or may be taken out of ready: nothing is lost with that."""
-    out_of = {"ready", LANE_GONE}
+    """Those that have no place, or may be taken out of one: nothing is lost with that.
+
+    Not what is in ready alone, but not in the ledger: there is nothing to run.
+    """
     return [
         row.task_id
         for row in found
-        if not row.places or (out_of.intersection(row.places) and row.places != ["ready"])
+        if not row.places
+        or LANE_GONE in row.places
+        or {"outcomes", "waiting"} <= {*row.places}
+        or ("ready" in row.places and len(row.places) > 1)
     ]
 
 

@@ -41,7 +41,11 @@ Strict: TypeAlias = Annotated[
     bool, typer.Option("--strict", help="Exit with 1 if something is wrong.")
 ]
 Repair: TypeAlias = Annotated[
-    bool, typer.Option("--repair", help="Give misplaced tasks one place; it is audited.")
+    bool,
+    typer.Option(
+        "--repair",
+        help="Give misplaced tasks one place where that loses nothing; it is audited.",
+    ),
 ]
 
 # Workers.

@@ -16,7 +16,7 @@ from perdure.store.views import WorkerState
 Durability: TypeAlias = Literal["replicated", "single", "async-replicated", "unsafe"]
 
 ROWS_MOST: Final = 1_000
-"""Misplaced tasks that one look answers."""
+"""Misplaced tasks that one look answers to people."""
 SECONDS_MOST: Final = 600.0
 """Doctor reads a whole range of ids, which may take longer than any statement of a worker."""
 
@@ -122,9 +122,9 @@ class Inspector:
         with translated():
             return [Holder(*row) for row in self._session.run("inspect_holders", {})]
 
-    def misplaced(self) -> list[Misplaced]:
+    def misplaced(self, at_most: int = ROWS_MOST) -> list[Misplaced]:
         """Tasks that are not in exactly one place, where anything is live."""
-        params = {"at_most": ROWS_MOST}
+        params = {"at_most": at_most}
         with translated():
             return [Misplaced(*row) for row in self._session.run("inspect_misplaced", params)]
 

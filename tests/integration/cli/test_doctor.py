@@ -79,45 +79,70 @@ def test_tasks_without_a_place_are_found_and_admitted_on_demand(
 
 
 def test_a_task_in_ready_and_elsewhere_is_taken_out_of_ready(run: Run, database: Database) -> None:
-    for _ in range(5):
+    for _ in range(6):
         run("enqueue", "a")
-    database.execute(LOST, [[1, 2]])
+    database.execute(LOST, [[1, 2, 6]])
     database.execute(
         "insert into perdure.waiting (task_id, reason, due_at) values"
-        " (1, 'delay', now()), (2, 'delay', now() + interval '1 hour');"
-        "insert into perdure.outcomes (task_id, attempt, state) values (3, 1, 'completed');"
+        " (1, 'delay', now()), (2, 'delay', now() + interval '1 hour'), (6, 'delay', now());"
+        "insert into perdure.outcomes (task_id, attempt, state)"
+        " values (3, 1, 'completed'), (6, 1, 'completed');"
         "insert into perdure.ready (lane, priority, task_id)"
-        " values (0, 5, 2), (0, 9, 4), (77, 5, 6);"
+        " values (0, 5, 2), (0, 9, 4), (77, 5, 99);"
         "update perdure.ready set lane = 77 where task_id = 5"
     )
     found = finding(run, "misplaced tasks")
     assert {row["task_id"]: row["places"] for row in found["rows"]} == {
         2: ["ready", "waiting"], 3: ["outcomes", "ready"], 4: ["ready", "ready"],
-        5: ["a lane that is gone"], 6: ["a lane that is gone"],
+        5: ["a lane that is gone"], 6: ["outcomes", "waiting"], 99: ["ready"],
     }  # fmt: skip
     assert "--repair" in found["remedy"]
-    assert run("doctor", "--repair", "--json").json["repaired"] == [2, 3, 4, 5]
-    database.execute("delete from perdure.ready where task_id = 6")
+    assert run("doctor", "--repair", "--json").json["repaired"] == [2, 3, 4, 5, 6]
+    left = finding(run, "misplaced tasks")
+    assert left["text"] == "task 99 in ready, but not in the ledger"
+    assert left["remedy"] is None
+    database.execute("delete from perdure.ready where task_id = 99")
     assert finding(run, "misplaced tasks")["verdict"] == "ok"
     assert database.rows("select lane, priority, task_id from perdure.ready order by task_id") == [
         (0, 5, 4), (0, 5, 5),
     ]  # fmt: skip
 
 
-def test_a_task_that_waits_and_has_ended_is_left_to_people(run: Run, database: Database) -> None:
+def test_a_task_that_runs_and_waits_is_left_to_people(run: Run, database: Database) -> None:
     run("enqueue", "a")
+    add_worker(database, "alive")
     database.execute(LOST, [[1]])
     database.execute(
         "insert into perdure.waiting (task_id, reason, due_at) values (1, 'delay', now());"
-        "insert into perdure.outcomes (task_id, attempt, state) values (1, 1, 'completed')"
+        "insert into perdure.leases (id, worker_id, task_ids) values (gen_random_uuid(), 5, '{1}')"
     )
     database.expected_violations.add(NOWHERE)
     said = run("doctor", "--repair", "--json").json
     assert said["repaired"] == []
     assert not said["healthy"]
     found = finding(run, "misplaced tasks")
-    assert found["rows"] == [{"task_id": 1, "places": ["outcomes", "waiting"]}]
+    assert found["rows"] == [{"task_id": 1, "places": ["lease", "waiting"]}]
     assert found["remedy"] is None
+
+
+def test_a_task_stays_ready_if_nobody_lives_who_could_give_its_lease_back(
+    run: Run, database: Database
+) -> None:
+    run("enqueue", "a")
+    database.execute(
+        "insert into perdure.leases (id, worker_id, task_ids) values (gen_random_uuid(), 7, '{1}')"
+    )
+    assert run("doctor", "--repair", "--json").json["repaired"] == []
+    assert database.rows("select task_id from perdure.ready") == [(1,)]
+    database.execute("delete from perdure.leases")
+
+
+def test_a_repair_ends_although_lane_0_has_no_row(run: Run, database: Database) -> None:
+    run("enqueue", "a")
+    database.execute("delete from perdure.lanes; update perdure.ready set lane = 77")
+    assert run("doctor", "--repair", "--json").json["repaired"] == [1]
+    assert database.rows("select lane, task_id from perdure.ready") == [(0, 1)]
+    database.execute("insert into perdure.lanes (id, queue, name) values (0, '', '')")
 
 
 def test_two_repairs_at_once_admit_a_task_once(database: Database) -> None:

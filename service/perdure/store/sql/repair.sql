@@ -1,2 +1,2 @@
--- Admits tasks that have no place: see the function.
+-- Gives misplaced tasks one place: see the function.
 select perdure.repair(%(ids)s::bigint[]) as ids
