@@ -238,9 +238,10 @@ class Saves:
     def _refuse_rewound(self) -> None:
         """What rests on saves that a standby which has taken over may lack is not written."""
         alone = [unsaved for waiting in self._alone.values() for unsaved in waiting]
-        gone = [unsaved for unsaved in (*self._shared, *alone) if unsaved.rewound]
-        if gone:
+        every = (*self._shared, *self._misplaced, *alone)
+        if gone := [unsaved for unsaved in every if unsaved.rewound]:
             self._shared = [unsaved for unsaved in self._shared if not unsaved.rewound]
+            self._misplaced = [unsaved for unsaved in self._misplaced if not unsaved.rewound]
             for run in [run for run in self._alone if run.rewound]:
                 del self._alone[run]
                 self._not_before.pop(run, None)
