@@ -76,6 +76,8 @@ def test_the_tasks_of_a_worker_whose_link_is_down_go_on_elsewhere(
             assert later[0]["at"] - down <= B2 + SLACK
         link.up()
         all_work(fleet, workers, time.monotonic(), B4)
+        total = database.value("select count(*) from perdure.tasks")
+        until(lambda: ended(database, total))
         until(lambda: not database.rows("select from perdure.leases"))
     written = "select count(*), count(distinct (task_id, page)) from pages"
     assert database.rows(written) == [(PAGES * TASKS,) * 2]

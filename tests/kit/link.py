@@ -6,6 +6,9 @@ import os
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+
+_PREFIX = "perdure"
 
 
 class LinkError(Exception):
@@ -36,7 +39,8 @@ class Link:
 @contextmanager
 def linked() -> Iterator[Link]:
     """A link of this process's own; LinkError where `ip` or the right to use it is missing."""
-    name, number = f"perdure{os.getpid()}", os.getpid() % 16_384 * 4
+    _remove_abandoned()
+    name, number = f"{_PREFIX}{os.getpid()}", os.getpid() % 16_384 * 4
     here, there = (f"10.211.{number >> 8}.{number & 255 | last}" for last in (1, 2))
     _ip("netns", "add", name)
     try:
@@ -50,6 +54,13 @@ def linked() -> Iterator[Link]:
         yield link
     finally:
         _ip("netns", "delete", name)
+
+
+def _remove_abandoned() -> None:
+    """A killed test leaves its namespace behind, and its number may come again."""
+    for made in Path("/run/netns").glob(f"{_PREFIX}*"):
+        if not Path(f"/proc/{made.name.removeprefix(_PREFIX)}").exists():
+            _ip("netns", "delete", made.name)
 
 
 def _ip(*words: str) -> None:
