@@ -21,6 +21,7 @@ LEASES: Final = "tests/chaos/test_leases.py"
 SETTLE: Final = "tests/integration/test_settle.py"
 TRANSACTIONS: Final = "tests/conformance/test_transactions.py"
 OPEN: Final = "tests/integration/test_open_transactions.py"
+SAVES: Final = "tests/unit/run/test_saves.py"
 PAIRS: Final = "tests/concurrency/test_pairs.py"
 
 MUTANTS: Final = (
@@ -242,5 +243,14 @@ MUTANTS: Final = (
         new="if False:",
         tests=OPEN,
         red=("test_nor_what_stood_behind_others_of_its_flush",),
+    ),
+    Mutant(
+        name="X71",
+        says="what was refused under a lease that its run has left is sent after a failover",
+        file=f"{RUN}/saves.py",
+        old="every = (*self._shared, *self._misplaced, *alone)",
+        new="every = (*self._shared, *alone)",
+        tests=SAVES,
+        red=("test_a_save_of_a_lease_that_its_run_has_left_is_refused_after_a_failover",),
     ),
 )
