@@ -13,6 +13,7 @@ import psycopg
 import pytest
 from tests.kit.databases import Database, new_database, own_server
 from tests.kit.fleet import B4, Fleet, until
+from tests.kit.proxy import proxied
 from tests.kit.relay import all_work, begun, ended, enqueue, make_tables
 
 from perdure.embedded import EmbeddedServer
@@ -25,6 +26,8 @@ SETTINGS = {"fsync": "off", "synchronous_commit": "on"}
 LEASE = 1.2
 CANCELS = 50
 ROUNDS = 2
+NOWHERE = "host=127.0.0.1 port=1"
+BEATEN = "from perdure.workers where heartbeat_at > pg_postmaster_start_time()"
 OURS = "from pg_stat_activity where application_name like 'perdure%'"
 
 
@@ -156,14 +159,25 @@ def test_workers_go_on_by_themselves_after_blows_to_the_server(
 def test_after_an_outage_of_three_leases_no_living_worker_is_taken_for_dead(
     server: EmbeddedServer, database: Database, tmp_path: Path
 ) -> None:
-    with Fleet(database, "tests.kit.rough:service", tmp_path) as fleet:
-        workers = [fleet.start(execution__lease_duration=f"{LEASE}s") for _ in range(2)]
+    with (
+        proxied(database.dsn) as proxy,
+        Fleet(database, "tests.kit.rough:service", tmp_path) as fleet,
+    ):
+        lease = f"{LEASE}s"
+        workers = [
+            fleet.start(dsn=dsn, execution__lease_duration=lease)
+            for dsn in (database.dsn, proxy.dsn)
+        ]
         until(lambda: database.value("select count(*) from perdure.workers") == 2)
         ids = database.rows("select id from perdure.workers order by id")
         stays = enqueue(database, "stays", 6, n=1)
         neighbours = enqueue(database, "neighbour", 30, n=800)
         until(lambda: all(begun(fleet, task, 1) for task in stays))
+        proxy.lead_to(NOWHERE)
         answered = crash(server, database, away=3 * LEASE)
+        # The first to be back finds that the other has not beaten for long, which is just coming.
+        until(lambda: database.rows(f"select {BEATEN}"))
+        proxy.lead_to(database.dsn)
         later = enqueue(database, "neighbour", 10)
         until(lambda: both_beat(database))
         until(lambda: ended(database, len(stays + neighbours + later)))
@@ -180,10 +194,7 @@ def test_after_an_outage_of_three_leases_no_living_worker_is_taken_for_dead(
 
 def both_beat(database: Database) -> bool:
     """Whether both workers have beaten more than once since the server has started."""
-    question = (
-        "select count(*) = 2 from perdure.workers"
-        " where heartbeat_at > pg_postmaster_start_time() + interval '1.5 s'"
-    )
+    question = f"select count(*) = 2 {BEATEN} + interval '1.5 s'"
     try:
         return bool(database.value(question))
     except psycopg.OperationalError:
