@@ -62,9 +62,13 @@ def sqlalchemy_session(dsn: str) -> Iterator[Opened]:
 
 @contextmanager
 def sqlalchemy_scoped_session(dsn: str) -> Iterator[Opened]:
-    maker = scoped_session(sessionmaker(sa.create_engine(url_of(dsn), poolclass=NullPool)))
-    yield maker
-    maker.remove()
+    engine = sa.create_engine(url_of(dsn), poolclass=NullPool)
+    # One session for all threads: a test may wait for one of them.
+    maker = scoped_session(sessionmaker(engine), scopefunc=lambda: 1)
+    try:
+        yield maker
+    finally:
+        maker.remove()
 
 
 @asynccontextmanager
@@ -89,8 +93,10 @@ async def sqlalchemy_async_session(dsn: str) -> AsyncIterator[Opened]:
 async def sqlalchemy_async_scoped_session(dsn: str) -> AsyncIterator[Opened]:
     engine = create_async_engine(url_of(dsn), poolclass=NullPool)
     maker = async_scoped_session(async_sessionmaker(engine), scopefunc=lambda: 1)
-    yield maker
-    await maker.remove()
+    try:
+        yield maker
+    finally:
+        await maker.remove()
 
 
 SYNC = (psycopg_connection, sqlalchemy_connection, sqlalchemy_session, sqlalchemy_scoped_session)
