@@ -8,6 +8,7 @@ create function perdure.repair(ids bigint[]) returns bigint[]
 declare
     removed bigint[];
     lost bigint[];
+    moved bigint[];
     later record;
 begin
     perform from perdure.tasks as t where t.id = any (repair.ids) order by t.id for update;
@@ -45,7 +46,7 @@ begin
     loop
         perform perdure.place(later.ids, null, later.run_at);
     end loop;
-    lost := array(select distinct i from unnest(lost || removed) as i order by i);
-    insert into perdure.audit (action, task_id) select 'repair', i from unnest(lost) as i order by i;
-    return lost;
+    moved := array(select distinct i from unnest(lost || removed) as i order by i);
+    insert into perdure.audit (action, task_id) select 'repair', i from unnest(moved) as i order by i;
+    return moved;
 end $$;

@@ -27,8 +27,9 @@ CONNECTIONS_SHARE: Final = 0.9
 RANGES_AHEAD: Final = 2
 SHOWN_MOST: Final = 5
 LOOK_MOST: Final = 100_000
+"""Misplaced tasks of one look before a repair: it reads whole tables."""
 REPAIR_MOST: Final = 10_000
-"""Tasks of one transaction of a repair, and of one look before it."""
+"""Tasks of one transaction of a repair."""
 
 
 @dataclass(frozen=True, slots=True)

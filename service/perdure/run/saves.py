@@ -61,6 +61,11 @@ class Unsaved(NamedTuple):
         return self.run is not None and self.run.rewound
 
     @property
+    def apart(self) -> bool:
+        """Whether it is sent apart, because it must wait for no lock."""
+        return self.run is not None and self.saving.alone
+
+    @property
     def overtaken(self) -> Unsaved:
         """What is left of it once its run saves in a transaction, which it must not wait for."""
         return self._replace(saving=self.saving._replace(saved=None, alone=True))
@@ -157,10 +162,8 @@ class Saves:
                     self._misplaced.append(unsaved)
                 else:
                     _answer(unsaved.answer, held)
-        while self._misplaced:
-            unsaved = self._misplaced.pop()
-            if unsaved.run is not None:
-                self._alone.setdefault(unsaved.run, deque()).appendleft(unsaved)
+        misplaced, self._misplaced = self._misplaced, []
+        self._put_in_front(misplaced)
         while runs := [run for run in self._alone if run not in self._not_before]:
             await self._send_alone(session, runs)
         now = time.monotonic()
@@ -225,15 +228,16 @@ class Saves:
 
     def _part_overtaken(self) -> bool:
         """Take what waits for no lock since its run overtook it out; whether anything is left."""
-        shared, self._shared = self._shared, []
-        for unsaved in reversed(shared):
-            if unsaved.run is not None and unsaved.saving.alone:
-                # Before what the run has asked for since.
-                self._alone.setdefault(unsaved.run, deque()).appendleft(unsaved)
-            else:
-                self._shared.append(unsaved)
-        self._shared.reverse()
+        if overtaken := [unsaved for unsaved in self._shared if unsaved.apart]:
+            self._shared = [unsaved for unsaved in self._shared if not unsaved.apart]
+            self._put_in_front(overtaken)
         return bool(self._shared)
+
+    def _put_in_front(self, unsaved: Sequence[Unsaved]) -> None:
+        """Have these sent apart, before what their runs have asked for since."""
+        for one in reversed(unsaved):
+            if one.run is not None:
+                self._alone.setdefault(one.run, deque()).appendleft(one)
 
     def _refuse_rewound(self) -> None:
         """What rests on saves that a standby which has taken over may lack is not written."""
