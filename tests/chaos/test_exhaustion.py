@@ -12,13 +12,13 @@ import psycopg
 import pytest
 from psycopg import sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
-from tests.kit.databases import Database, new_database, own_server
+from tests.kit.databases import Database, migrated_database, own_server
 from tests.kit.fleet import B4, LEASE, SLACK, Fleet, until
 from tests.kit.logins import as_login, new_login
 from tests.kit.relay import ended, enqueue, make_tables
 
 from perdure.embedded import EmbeddedServer
-from perdure.store.migrate import grant, migrate
+from perdure.store.migrate import grant
 
 CONNECTIONS = 12
 COMERS = 30
@@ -36,12 +36,10 @@ def small() -> Iterator[EmbeddedServer]:
 
 @pytest.fixture
 def database(small: EmbeddedServer) -> Iterator[Database]:
-    with new_database(small) as made:
-        migrate(made.dsn, schema_name=made.schema)
+    with migrated_database(small) as made:
         make_tables(made)
         made.execute("grant insert on effects, pages to public")
         yield made
-        made.check()
 
 
 @pytest.fixture

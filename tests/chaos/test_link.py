@@ -9,15 +9,14 @@ from tempfile import TemporaryDirectory
 
 import pytest
 from psycopg.conninfo import make_conninfo
-from tests.faults.writes import PAGES
-from tests.kit.databases import SERVER_SETTINGS, Database, new_database, own_server
-from tests.kit.fleet import B2, B4, SLACK, Fleet, until
+from tests.chaos.test_network import check_all, check_moved
+from tests.kit.databases import SERVER_SETTINGS, Database, migrated_database, own_server
+from tests.kit.fleet import B4, Fleet, until
 from tests.kit.lacking import lacking
 from tests.kit.link import Link, LinkError, linked
 from tests.kit.relay import all_work, begun, ended, enqueue, make_tables, registered
 
 from perdure.embedded import EmbeddedServer
-from perdure.store.migrate import migrate
 
 pytestmark = pytest.mark.alone
 
@@ -47,11 +46,9 @@ def server() -> Iterator[EmbeddedServer]:
 
 @pytest.fixture
 def database(server: EmbeddedServer) -> Iterator[Database]:
-    with new_database(server) as created:
-        migrate(created.dsn, schema_name=created.schema)
+    with migrated_database(server) as created:
         make_tables(created)
         yield created
-        created.check()
 
 
 def test_the_tasks_of_a_worker_whose_link_is_down_go_on_elsewhere(
@@ -60,25 +57,14 @@ def test_the_tasks_of_a_worker_whose_link_is_down_go_on_elsewhere(
     half = {"execution__concurrency": str(TASKS // 2), "execution__prefetch": "0"}
     with Fleet(database, "tests.faults.writes:service", tmp_path) as fleet:
         far = make_conninfo(database.dsn, host=link.address)
-        workers = [fleet.start(0, link.beyond, dsn=far, **half), fleet.start(**half)]
-        cut_off, other = workers
-        until(lambda: all(registered(database, worker) for worker in workers))
+        cut_off, other = fleet.start(0, link.beyond, dsn=far, **half), fleet.start(**half)
+        until(lambda: all(registered(database, worker) for worker in (cut_off, other)))
         tasks = enqueue(database, "pages", TASKS, n=700)
         until(lambda: all(begun(fleet, task, 1) for task in tasks))
         link.down()
         down = time.monotonic()
         until(lambda: ended(database, len(tasks)))
-        starts = [fleet.ledger.records("start", task) for task in tasks]
-        moved = [later for first, *later in starts if first["pid"] == cut_off.pid]
-        assert len(moved) == TASKS // 2
-        for later in moved:
-            assert {record["pid"] for record in later} == {other.pid}
-            assert later[0]["at"] - down <= B2 + SLACK
+        check_moved(fleet, tasks, cut_off, other, down)
         link.up()
-        all_work(fleet, workers, time.monotonic(), B4)
-        total = database.value("select count(*) from perdure.tasks")
-        until(lambda: ended(database, total))
-        until(lambda: not database.rows("select from perdure.leases"))
-    written = "select count(*), count(distinct (task_id, page)) from pages"
-    assert database.rows(written) == [(PAGES * TASKS,) * 2]
-    database.check_drained()
+        all_work(fleet, [cut_off, other], time.monotonic(), B4)
+        check_all(database)

@@ -15,7 +15,7 @@ from tempfile import TemporaryDirectory
 
 import pytest
 from tests.kit.clocks import ServerClock
-from tests.kit.databases import SERVER_SETTINGS, Database, new_database
+from tests.kit.databases import SERVER_SETTINGS, Database, migrated_database
 from tests.kit.debian import PackageMissingError
 from tests.kit.fleet import BEAT, LEASE, Fleet, until
 from tests.kit.lacking import lacking
@@ -23,7 +23,6 @@ from tests.kit.relay import begun, counters, ended, enqueue, registered
 
 from perdure.embedded import EmbeddedServer
 from perdure.embedded.binaries import find_binaries
-from perdure.store.migrate import migrate
 
 pytestmark = pytest.mark.alone
 
@@ -54,10 +53,8 @@ def server(clock: ServerClock) -> Iterator[EmbeddedServer]:
 
 @pytest.fixture
 def database(server: EmbeddedServer) -> Iterator[Database]:
-    with new_database(server) as created:
-        migrate(created.dsn, schema_name=created.schema)
+    with migrated_database(server) as created:
         yield created
-        created.check()
 
 
 @pytest.fixture

@@ -11,13 +11,12 @@ from pathlib import Path
 
 import psycopg
 import pytest
-from tests.kit.databases import Database, new_database, own_server
+from tests.kit.databases import Database, migrated_database, own_server
 from tests.kit.fleet import B4, Fleet, until
 from tests.kit.proxy import proxied
 from tests.kit.relay import all_work, begun, ended, enqueue, make_tables
 
 from perdure.embedded import EmbeddedServer
-from perdure.store.migrate import migrate
 
 pytestmark = pytest.mark.alone
 
@@ -39,11 +38,9 @@ def server() -> Iterator[EmbeddedServer]:
 
 @pytest.fixture
 def database(server: EmbeddedServer) -> Iterator[Database]:
-    with new_database(server) as created:
-        migrate(created.dsn, schema_name=created.schema)
+    with migrated_database(server) as created:
         make_tables(created)
         yield created
-        created.check()
 
 
 def crash(server: EmbeddedServer, database: Database, *, away: float = 0.0) -> float:

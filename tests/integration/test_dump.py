@@ -7,13 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.kit.databases import Database, Server, new_database
+from tests.kit.databases import Database, Server, migrated_database, new_database
 from tests.kit.running import running
 
 from perdure.declare.context import TaskContext
 from perdure.embedded import EmbeddedServer
 from perdure.service import TaskService
-from perdure.store.migrate import migrate
 from perdure.tasks.outcomes import Suspended
 
 Context = TaskContext[dict[str, Any], None]
@@ -116,8 +115,7 @@ async def test_rows_that_were_restored_alone_behind_a_closed_door_are_where_they
     server: Server, database: Database, tmp_path: Path
 ) -> None:
     waiting = await a_task_of_each_kind(database)
-    with new_database(server) as restored:
-        migrate(restored.dsn, schema_name=restored.schema)
+    with migrated_database(server) as restored:
         restored.execute(CLOSE_THE_DOOR)
         by_root = ["--load-via-partition-root"]
         carry_over_data(server, database.dsn, restored.dsn, tmp_path / "d", by_root, strict=True)
@@ -137,8 +135,7 @@ async def test_a_repair_gives_every_task_a_place_whose_row_was_restored(
 ) -> None:
     waiting = await a_task_of_each_kind(database)
     wrong = "select coalesce(array_agg(task_id), '{}') from perdure.misplaced()"
-    with new_database(server) as restored:
-        migrate(restored.dsn, schema_name=restored.schema)
+    with migrated_database(server) as restored:
         if not options:
             restored.execute("select perdure.make_range(7)")
         carry_over_data(server, database.dsn, restored.dsn, tmp_path / "d", options, strict=False)
