@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import logging
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Generator, Iterator
 from pathlib import Path
+from typing import TextIO
 
 import pytest
 import structlog
 from hypothesis import settings
+from tests.conformance.pooled import POOLED, cannot_pass
+from tests.faults.pgbouncer import PgBouncer
 from tests.kit.databases import Database, GivenServer, Server, new_database, own_server
 
 MEMORY = Path("/dev/shm")
@@ -63,10 +68,21 @@ def template(server: Server) -> Iterator[str]:
         yield database.name
 
 
+@pytest.fixture(scope="session")
+def in_between(server: Server) -> Iterator[Server | None]:
+    """A pooler in transaction mode, where PERDURE_TEST_POOLER wants the databases behind one."""
+    if not POOLED:
+        yield None
+        return
+    with PgBouncer(server) as pooler:
+        yield pooler
+
+
 @pytest.fixture
-def database(server: Server, template: str) -> Iterator[Database]:
+def database(server: Server, template: str, in_between: Server | None) -> Iterator[Database]:
     """A migrated database of the test's own; the invariants must hold at the end of the test."""
     with new_database(server, template) as clone:
+        clone.pooler = in_between
         yield clone
         clone.check()
 
@@ -93,21 +109,49 @@ def logs_as_before() -> Iterator[None]:
 def room(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[None]:
-    """What is marked `alone` asserts times: it has the machine for itself, whatever runs beside.
+    """What is marked `alone` asserts times: at most one other test runs beside it.
 
-    Two file locks: whoever waits for the machine holds the door, so that it is not passed by.
+    A test takes one of as many places as there are processes, and such a one all but one of them.
+    Whoever waits for places holds the door, so that it is not passed by; one of those at a time.
     """
-    if "PYTEST_XDIST_WORKER" not in os.environ:
+    places = getattr(request.config, "workerinput", {}).get("workercount", 1)
+    if places == 1:
         yield
         return
     alone = request.node.get_closest_marker("alone") is not None
-    # The parent belongs to the whole run: each worker of xdist has a folder in it.
+    # The parent belongs to the whole run: each process has a folder in it.
     folder = tmp_path_factory.getbasetemp().parent
-    with (folder / "door").open("w") as door, (folder / "room").open("w") as machine:
+    with contextlib.ExitStack() as stack:
+        door = stack.enter_context((folder / "door").open("w"))
+        free = [stack.enter_context((folder / f"place-{n}").open("w")) for n in range(places)]
+        if alone:
+            # Held while it runs: who waits for another such test must not keep all others waiting.
+            turn = stack.enter_context((folder / "turn").open("w"))
+            fcntl.flock(turn, fcntl.LOCK_EX)
         fcntl.flock(door, fcntl.LOCK_EX)
-        fcntl.flock(machine, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
+        wanted = places - 1 if alone else 1
+        while True:
+            free = [place for place in free if not _take(place)]
+            if len(free) <= places - wanted:
+                break
+            time.sleep(0.01)
         fcntl.flock(door, fcntl.LOCK_UN)
         yield
+
+
+def _take(place: TextIO) -> bool:
+    """Try to take a place, without waiting for it."""
+    try:
+        fcntl.flock(place, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Behind a pooler leave away what cannot pass there."""
+    if POOLED:
+        items[:] = [item for item in items if not cannot_pass(item.nodeid)]
 
 
 @pytest.hookimpl(wrapper=True)

@@ -45,6 +45,23 @@ ALWAYS = (
         "select id from perdure.leases where cardinality(task_ids) > 64",
     ),
     Question(
+        "a schedule makes one task for an instant",
+        """
+        select schedule_key, fire_at from perdure.tasks
+        where schedule_key is not null and fire_at is not null
+        group by schedule_key, fire_at having count(*) > 1
+        """,
+    ),
+    Question(
+        "what fired has its task, for that instant",
+        """
+        select f.schedule_key, f.fire_at from perdure.fires as f
+        join perdure.tasks as t on t.id = f.task_id
+        where (t.schedule_key, t.fire_at) is distinct from
+            (f.schedule_key, case when f.fate <> 'manual' then f.fire_at end)
+        """,
+    ),
+    Question(
         "a ready task has a lane that exists",
         """
         select lane, task_id from perdure.ready
@@ -105,10 +122,67 @@ ALWAYS = (
         """,
     ),
     Question(
+        "who is followed has a mark or a letter that says so",
+        """
+        select e.task_id, e.after_id from perdure.edges as e
+        where not exists (
+                select from perdure.progress as p
+                where p.task_id = e.after_id and p.marks & 8 > 0
+                    and not exists (select from perdure.outcomes as o where o.task_id = p.task_id))
+            and not exists (
+                select from perdure.mail as m where m.task_id = e.after_id and m.kind = 'follower')
+        """,
+    ),
+    Question(
+        "a task in a chain waits only for what it follows",
+        """
+        select e.task_id, e.after_id from perdure.edges as e
+        where e.kind = 'after' and not exists (
+            select from perdure.inputs as i
+            where i.task_id = e.task_id and i.after_id = e.after_id and i.rule = e.rule)
+        """,
+    ),
+    Question(
         "a waiting task waits for something",
         """
         select task_id, reason from perdure.waiting
-        where due_at is null and wait_key is null and blockers = 0 and reason <> 'suspended'
+        where due_at is null and wait_key is null and blockers = 0 and instance_key is null
+            and reason <> 'suspended'
+        """,
+    ),
+    Question(
+        "who waits for an instance waits for nothing else",
+        """
+        select task_id, reason, due_at, blockers from perdure.waiting
+        where (reason = 'instances') <> (instance_key is not null)
+            or instance_key is not null and (due_at is not null or blockers > 0)
+        """,
+    ),
+    Question(
+        "who holds an instance is ready or running",
+        """
+        select i.key, i.task_id from perdure.instances as i
+        where not exists (select from perdure.ready as r where r.task_id = i.task_id)
+            and not exists (select from perdure.leases as l where i.task_id = any (l.task_ids))
+        """,
+    ),
+    Question(
+        "who is ready or running from a lane with a limit holds an instance",
+        """
+        select r.task_id from perdure.ready as r join perdure.lanes as l on l.id = r.lane
+        where l.limited
+            and not exists (select from perdure.instances as i where i.task_id = r.task_id)
+        """,
+    ),
+    Question(
+        "nobody waits for a free instance unless somebody is to look",
+        """
+        select w.instance_key, min(w.task_id) from perdure.waiting as w
+        join perdure.task_types as y on y.name = split_part(w.instance_key, ' ', 1)
+        where not exists (select from perdure.openings as o where o.key = w.instance_key)
+            and y.max_instances > (
+                select count(*) from perdure.instances as i where i.key = w.instance_key)
+        group by 1
         """,
     ),
     Question(
@@ -119,6 +193,25 @@ ALWAYS = (
             and not exists (select from perdure.outcomes as o where o.task_id = t.id)
             and not exists (select from perdure.waiting as w where w.task_id = t.id)
         group by t.unique_key having count(*) > 1
+        """,
+    ),
+    Question(
+        "an alarm is of a task that is known",
+        """
+        select a.task_id, a.kind from perdure.alarms as a
+        where not exists (select from perdure.tasks as t where t.id = a.task_id)
+        """,
+    ),
+    Question(
+        "a live task whose expiry or deadline lies ahead has an alarm for it",
+        """
+        select t.id, k.kind from perdure.tasks as t
+        cross join lateral (
+            values ('expire', t.expires_at), ('deadline', t.deadline_at)) as k (kind, at)
+        where k.at > clock_timestamp()
+            and not exists (select from perdure.outcomes as o where o.task_id = t.id)
+            and not exists (
+                select from perdure.alarms as a where a.task_id = t.id and a.kind = k.kind)
         """,
     ),
     Question(
@@ -142,6 +235,11 @@ AT_THE_END = (
         where due_at <= clock_timestamp() and blockers = 0
         """,
     ),
+    Question(
+        "nobody waits for an instance",
+        "select task_id, instance_key from perdure.waiting where instance_key is not null",
+    ),
+    Question("nobody holds an instance", "select key, number, task_id from perdure.instances"),
     Question(
         "an ended task has no mail",
         """

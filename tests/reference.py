@@ -1,4 +1,5 @@
-"""The pages of docs/reference, made from the code: `python -m tests.reference` writes them."""
+"""The pages of docs/reference, made from the code, and the conformance list, made from the tests:
+`python -m tests.reference` writes them."""
 
 from __future__ import annotations
 
@@ -10,10 +11,11 @@ from dataclasses import fields
 from typing import Any, Final
 
 import typer
+from tests.conformance import statements
 from tests.kit.house import ROOT
 
 from perdure import errors
-from perdure.cli.main import app
+from perdure.cli.commands import app
 from perdure.declare.builder import EVENTS as FOR_LISTENERS
 from perdure.run.events import EVENTS
 from perdure.run.logs import LEVELS
@@ -26,7 +28,7 @@ SCHEMA: Final = ROOT / "migrations/sql"
 NOTE: Final = "<!-- Made by `python -m tests.reference`: change the code, not this file. -->"
 OF_CONTEXTS: Final = {"fence", "checkpoint", "complete", "joined", "misplaced", "repair"}
 """Functions that handlers, views and `doctor` call as who they are: granted, but not for people."""
-NOT_YET: Final = re.compile(r"after|serial|instances|.*(dependency|skipped|scope|expired)")
+NOT_YET: Final = re.compile(r".*scope")
 """Words that the code has for what no task can come to yet."""
 COUNTERS: Final = ("failures", "interruptions", "crashes")
 
@@ -93,6 +95,8 @@ def commands(group: Any, before: str) -> Iterator[tuple[str, Any]]:
     """Each command, with all the words that call it."""
     for name, command in group.commands.items():
         if hasattr(command, "commands"):
+            if command.invoke_without_command:
+                yield f"{before} {name}", command
             yield from commands(command, f"{before} {name}")
         else:
             yield f"{before} {name}", command
@@ -195,3 +199,4 @@ def page(name: str) -> str:
 if __name__ == "__main__":
     for wanted in PAGES:
         (FOLDER / f"{wanted}.md").write_text(page(wanted), "utf-8")
+    statements.PAGE.write_text(statements.page(), "utf-8")

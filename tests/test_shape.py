@@ -60,10 +60,10 @@ RULES = [
         bad="select 1\n" * 101,
     ),
     Rule(
-        says="a revision has at most 40 lines",
+        says="a revision has at most 60 lines",
         files=("migrations/versions/*.py",),
-        look=lines_most(40),
-        bad="x = 1\n" * 41,
+        look=lines_most(60),
+        bad="x = 1\n" * 61,
     ),
     Rule(
         says="a file opens with a sentence",
@@ -151,6 +151,7 @@ RULES = [
         but={
             f"{PACKAGE}/run/*": "leases, limits and back-off count on the monotonic clock",
             f"{PACKAGE}/client/results.py": "waiting for a result",
+            f"{PACKAGE}/cli/times.py": "how far off a time is, in words; a preview of no database",
             f"{PACKAGE}/demo/*": "a user's program",
         },
     ),
@@ -226,6 +227,7 @@ RULES = [
         but={
             f"{PACKAGE}/run/*": "a loop, a listener or a run survives what users' code raises",
             f"{PACKAGE}/tasks/codec.py": "validators and __str__ are the user's",
+            f"{PACKAGE}/declare/singletons.py": "ticks and cleanups are the user's",
             f"{PACKAGE}/cli/*": "an error leaves as one line",
         },
     ),

@@ -19,7 +19,7 @@ from perdure.client.client import TaskClient
 from perdure.client.sync import SyncTaskClient
 from perdure.declare.context import TaskContext
 from perdure.declare.kind import NewTask, TaskKind
-from perdure.run.worker import Options
+from perdure.run.options import Options
 from perdure.service import TaskService
 from perdure.store.migrate import migrate
 

@@ -1,7 +1,7 @@
 """S6: one claim, plan and statement, while the tables are full of what this worker may not have.
 
-1,000,000 tasks of the future, or ready ones in another queue, or of names that this worker lacks.
-Limits (rates, concurrency over all workers) are not built yet and left out.
+1,000,000 tasks of the future, or ready ones in another queue, or of names that this worker lacks,
+or that wait for one of two instances of their name, while what is claimed holds instances too.
 """
 
 from __future__ import annotations
@@ -22,8 +22,9 @@ from benchmarks.peers.adapter import Peer
 from perdure.client.opening import open_database
 from perdure.store import queue, upkeep, workers
 from perdure.store.database import Session
+from perdure.store.queue import Settling
 from perdure.store.workers import Registration
-from perdure.tasks.places import Claimed, Saved
+from perdure.tasks.places import Claimed, Ended, Move, Saved
 from perdure.tasks.plan import Lane, Positions, plan, served
 
 PEERS = ()
@@ -34,6 +35,11 @@ SLOTS = 64
 FOREIGN: Mapping[str, Any] = {
     "name": "foreign", "queue": "default", "priority": 5, "requires": [], "schemas": {},
 }  # fmt: skip
+LIMITS: Sequence[Mapping[str, Any]] = (
+    {**FOREIGN, "name": "limited", "max_instances": 2, "instances_of": "limited"},
+    {**FOREIGN, "name": "noop", "max_instances": 2 * SLOTS, "instances_of": "noop"},
+)
+LIMITED = "limits in use"
 _FILL = (
     b"select %(name)s, %(queue)s, jsonb_build_object('n', n, 'data', repeat('x', 160)),"
     b" now() + n * %(step)s::interval from generate_series(1, %(count)s::integer) as n"
@@ -49,6 +55,7 @@ BALLAST: Mapping[str, Sequence[Mapping[str, str]]] = {
         {"name": "foreign", "queue": "default", "step": "0"},
         {"name": "unknown", "queue": "default", "step": "0"},
     ],
+    LIMITED: [{"name": "limited", "queue": "default", "step": "0"}],
 }
 
 
@@ -70,10 +77,12 @@ def rows(bench: Bench, _peers: Sequence[Peer]) -> list[Row]:
     found: dict[str, dict[int, list[list[float]]]] = {}
     for what, ballast in BALLAST.items():
         with bench.database(ours) as dsn:
-            _fill(bench, dsn, ballast)
+            _fill(bench, dsn, what, ballast)
             for _ in range(bench.runs):
                 for size in (0, 1, SLOTS):
-                    timed = asyncio.run(_claims(dsn, size, bench.tasks(CLAIMS)))
+                    timed = asyncio.run(
+                        _claims(dsn, size, bench.tasks(CLAIMS), limited=what == LIMITED)
+                    )
                     found.setdefault(what, {}).setdefault(size, []).append(timed)
         told = {n: round(percentile([*chain(*runs)], 99), 2) for n, runs in found[what].items()}
         bench.say(f"  {what}: p99 {told} ms, by how many tasks it finds")
@@ -95,7 +104,6 @@ def rows(bench: Bench, _peers: Sequence[Peer]) -> list[Row]:
             versions=bench.versions(),
             settings={"tasks": TASKS, "claims": CLAIMS, "slots": SLOTS, **bench.settings()},
             details={
-                "left_out": "limits in use: they are not built yet",
                 "p50_and_p99_ms_by_tasks_found": {
                     what: {
                         n: [round(percentile([*chain(*runs)], q), 2) for q in (50, 99)]
@@ -108,11 +116,11 @@ def rows(bench: Bench, _peers: Sequence[Peer]) -> list[Row]:
     ]  # fmt: skip
 
 
-def _fill(bench: Bench, dsn: str, ballast: Sequence[Mapping[str, str]]) -> None:
+def _fill(bench: Bench, dsn: str, what: str, ballast: Sequence[Mapping[str, str]]) -> None:
     """Insert what the claims have to pass by; the lanes of what is known are made before."""
     database = open_database(dsn)
     session = database.sync_session()
-    workers.register_types(session, [FOREIGN])
+    workers.register_types(session, [FOREIGN, *(LIMITS if what == LIMITED else ())])
     with psycopg.connect(dsn, autocommit=True) as connection:
         connection.execute(ADD, {"name": "noop", "queue": "other", "count": 1})
         upkeep.relane(session, -1, 1_000)
@@ -126,7 +134,7 @@ def _fill(bench: Bench, dsn: str, ballast: Sequence[Mapping[str, str]]) -> None:
     session.close()
 
 
-async def _claims(dsn: str, size: int, count: int) -> list[float]:
+async def _claims(dsn: str, size: int, count: int, *, limited: bool) -> list[float]:
     """Milliseconds of each claim by a worker with all slots free, which finds `size` tasks."""
     database = open_database(dsn)
     beat = database.sync_session()
@@ -149,11 +157,7 @@ async def _claims(dsn: str, size: int, count: int) -> list[float]:
                 claimed = await _claim(session, registration.id, lanes, positions, turn)
                 timed.append((time.perf_counter() - began) * 1e3)
                 if claimed:
-                    await queue.finish(
-                        session,
-                        registration.id,
-                        [Done(task.lease, task.task_id) for task in claimed],
-                    )
+                    await _finish(session, registration.id, claimed, limited=limited)
                 left -= len(claimed)
                 if not size:
                     break
@@ -161,6 +165,22 @@ async def _claims(dsn: str, size: int, count: int) -> list[float]:
     workers.deregister(beat, registration.id)
     beat.close()
     return timed
+
+
+async def _finish(
+    session: Session, worker: int, claimed: Sequence[Claimed], *, limited: bool
+) -> None:
+    """Plain successes, but for those that hold an instance: their ends hand it over."""
+    if not limited:
+        await queue.finish(session, worker, [Done(task.lease, task.task_id) for task in claimed])
+        return
+    move = Move(to=Ended(state="completed", result='{"ok": true}'), attempt=1)
+    ends = [Settling(task.lease, task.task_id, time.time(), move) for task in claimed]
+    await queue.settle(session, worker, sorted(ends, key=_place))
+
+
+def _place(ending: Settling) -> tuple[str, int]:
+    return ending.lease, ending.task_id
 
 
 async def _claim(

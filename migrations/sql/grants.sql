@@ -54,7 +54,7 @@ begin
                 ('{producer,worker}', 'insert', '{tasks}', '{name,metadata,queue,priority,run_at,tags,requires,headers,max_retries,expires_at,deadline_at}'),
                 ('{producer}', 'select', '{tasks}', '{id}'),
                 ('{producer,worker}', 'usage', '{tasks_id_seq}', null),
-                ('{worker}', 'select', '{tasks}', null),
+                ('{worker}', 'select', '{tasks,alarms}', null),
                 -- Places: a worker takes tasks out; only admit and place put them in.
                 ('{worker}', 'select, update, delete', '{ready,waiting}', null),
                 ('{worker}', 'select, insert, update, delete', '{leases,progress,mail,edges,unique_keys,workers,statistics}', null),
@@ -64,19 +64,19 @@ begin
                 ('{worker}', 'select, insert, update', '{lanes,task_types}', null),
                 ('{worker}', 'select, insert', '{queues}', null),
                 ('{worker}', 'update', '{queues}', '{awaited,depth,sampled_at}'),
-                ('{worker,reader,operator}', 'select', '{settings,schema_version,task_states,queue_states,misplaced_tasks,unserved_tasks}', null),
-                ('{operator}', 'select', '{access,audit}', null)
+                ('{worker,reader,operator}', 'select', '{settings,schema_version,task_states,queue_states,schedule_states,fires,misplaced_tasks,unserved_tasks,constraint_states}', null),
+                ('{worker,operator}', 'select', '{schedules}', null), ('{operator}', 'select', '{access,audit}', null)
             ), routines (roles, names) as (values
                 ('{producer,worker,operator}', '{enqueue,enqueue_many,enqueue_on_change,task,cancel,retry,proceed,proceed_waiting,repeat,run_now,update_task,history}'),
                 ('{producer,worker,reader,operator}', '{queue_depth}'),
                 -- Views read tables as their owner, but call functions as who reads them.
-                ('{worker,reader,operator}', '{joined,misplaced}'),
-                ('{worker,operator}', '{cancel_where,retry_where,set_queue,prune}'),
+                ('{worker,reader,operator}', '{joined,misplaced,unserved}'),
+                ('{worker,operator}', '{cancel_where,reschedule_where,retry_where,set_queue,prune,prune_after,put_schedule,pause_schedule,resume_schedule,run_schedule,override_next,delete_schedule}'),
                 -- In the caller's own transaction: the lease id is the permission.
                 ('{producer,worker}', '{fence,checkpoint,complete}'),
-                ('{worker}', '{beat,channel,drop_range,end_session,hand_back,keep_ranges,obey,place,promote}'),
-                ('{worker}', '{recover,register_types,relane,retire,separate,settle,take_upkeep}'),
-                ('{operator}', '{erase,pause_queue,repair,resume_queue}')
+                ('{worker}', '{beat,channel,drop_range,end_session,fire,hand_back,inputs,keep_ranges,obey,place,promote,prune_fires,report_unserved}'),
+                ('{worker}', '{recover,register_types,relane,retire,retire_by_name,separate,serve_openings,settle,take_upkeep}'),
+                ('{operator}', '{drain_worker,erase,pause_queue,repair,resume_queue,set_constraint}')
             )
             select format('grant %s on %s %s to %I',
                 case when w.columns is null then w.privilege else w.privilege || (

@@ -9,20 +9,29 @@ from importlib import import_module
 __version__ = "0.1.0"
 
 _HOMES = {
-    "client.client": "TaskClient",
-    "client.sync": "SyncTaskClient",
+    "client.client": "TaskClient TaskHandle",
+    "client.sync": "SyncTaskClient SyncTaskHandle",
+    "declare.constraints": "DiskFree Reachable TimeWindow",
     "declare.context": "TaskContext",
-    "declare.kind": "Answer NewTask TaskKind",
+    "declare.inputs": "Input Inputs",
+    "declare.kind": "Answer Edge NewTask TaskKind",
+    "declare.lifespans": "Lifespan",
+    "declare.machine": "StateMachine",
     "declare.sync_context": "SyncTaskContext",
     "errors": """
         ConfigurationError DatabaseError DatabaseUnavailable EmbeddedServerError InvalidArgument
-        InvalidPayload KeyTaken LeaseLost NewerCheckpoint NotPermitted PerdureError QueueFull
-        RegistrationError SchemaMismatch TaskCancelled TaskFailed TaskNotFound TaskStopped TooLarge
-        UnencodableValue UnknownOutcome
+        InvalidPayload KeyTaken LeaseLost LifespanError NewerCheckpoint NotPermitted PerdureError
+        QueueFull RegistrationError ScheduleNotFound SchemaMismatch StateMachineLoop TaskCancelled
+        TaskFailed TaskNotFound TaskStopped TooLarge UnencodableValue UnknownOutcome
     """,
     "service": "TaskService",
-    "tasks.outcomes": "Cancelled Failure Outcome Retry Success Suspended",
-    "tasks.policies": "UNLIMITED Delays Exponential Linear",
+    "store.schedule_views": "FireView Occurrence ScheduleState ScheduleView",
+    "store.views": """
+        BulkCancelled ConstraintState HistoryEntry QueueState TaskSummary TaskView WorkerState
+    """,
+    "tasks.outcomes": "Cancelled End Failure Next Outcome Retry Success Suspended",
+    "tasks.policies": "UNLIMITED Delays Exponential Linear RetryPolicy Timeouts",
+    "tasks.triggers": "Cron Every Once",
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}
 

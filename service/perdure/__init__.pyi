@@ -1,11 +1,21 @@
 # The public names and their homes, for type checkers; a test compares them with __init__.py.
 
 from perdure.client.client import TaskClient as TaskClient
+from perdure.client.client import TaskHandle as TaskHandle
 from perdure.client.sync import SyncTaskClient as SyncTaskClient
+from perdure.client.sync import SyncTaskHandle as SyncTaskHandle
+from perdure.declare.constraints import DiskFree as DiskFree
+from perdure.declare.constraints import Reachable as Reachable
+from perdure.declare.constraints import TimeWindow as TimeWindow
 from perdure.declare.context import TaskContext as TaskContext
+from perdure.declare.inputs import Input as Input
+from perdure.declare.inputs import Inputs as Inputs
 from perdure.declare.kind import Answer as Answer
+from perdure.declare.kind import Edge as Edge
 from perdure.declare.kind import NewTask as NewTask
 from perdure.declare.kind import TaskKind as TaskKind
+from perdure.declare.lifespans import Lifespan as Lifespan
+from perdure.declare.machine import StateMachine as StateMachine
 from perdure.declare.sync_context import SyncTaskContext as SyncTaskContext
 from perdure.errors import ConfigurationError as ConfigurationError
 from perdure.errors import DatabaseError as DatabaseError
@@ -15,12 +25,15 @@ from perdure.errors import InvalidArgument as InvalidArgument
 from perdure.errors import InvalidPayload as InvalidPayload
 from perdure.errors import KeyTaken as KeyTaken
 from perdure.errors import LeaseLost as LeaseLost
+from perdure.errors import LifespanError as LifespanError
 from perdure.errors import NewerCheckpoint as NewerCheckpoint
 from perdure.errors import NotPermitted as NotPermitted
 from perdure.errors import PerdureError as PerdureError
 from perdure.errors import QueueFull as QueueFull
 from perdure.errors import RegistrationError as RegistrationError
+from perdure.errors import ScheduleNotFound as ScheduleNotFound
 from perdure.errors import SchemaMismatch as SchemaMismatch
+from perdure.errors import StateMachineLoop as StateMachineLoop
 from perdure.errors import TaskCancelled as TaskCancelled
 from perdure.errors import TaskFailed as TaskFailed
 from perdure.errors import TaskNotFound as TaskNotFound
@@ -29,8 +42,21 @@ from perdure.errors import TooLarge as TooLarge
 from perdure.errors import UnencodableValue as UnencodableValue
 from perdure.errors import UnknownOutcome as UnknownOutcome
 from perdure.service import TaskService as TaskService
+from perdure.store.schedule_views import FireView as FireView
+from perdure.store.schedule_views import Occurrence as Occurrence
+from perdure.store.schedule_views import ScheduleState as ScheduleState
+from perdure.store.schedule_views import ScheduleView as ScheduleView
+from perdure.store.views import BulkCancelled as BulkCancelled
+from perdure.store.views import ConstraintState as ConstraintState
+from perdure.store.views import HistoryEntry as HistoryEntry
+from perdure.store.views import QueueState as QueueState
+from perdure.store.views import TaskSummary as TaskSummary
+from perdure.store.views import TaskView as TaskView
+from perdure.store.views import WorkerState as WorkerState
 from perdure.tasks.outcomes import Cancelled as Cancelled
+from perdure.tasks.outcomes import End as End
 from perdure.tasks.outcomes import Failure as Failure
+from perdure.tasks.outcomes import Next as Next
 from perdure.tasks.outcomes import Outcome as Outcome
 from perdure.tasks.outcomes import Retry as Retry
 from perdure.tasks.outcomes import Success as Success
@@ -39,5 +65,10 @@ from perdure.tasks.policies import UNLIMITED as UNLIMITED
 from perdure.tasks.policies import Delays as Delays
 from perdure.tasks.policies import Exponential as Exponential
 from perdure.tasks.policies import Linear as Linear
+from perdure.tasks.policies import RetryPolicy as RetryPolicy
+from perdure.tasks.policies import Timeouts as Timeouts
+from perdure.tasks.triggers import Cron as Cron
+from perdure.tasks.triggers import Every as Every
+from perdure.tasks.triggers import Once as Once
 
 __version__: str

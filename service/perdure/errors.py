@@ -87,6 +87,14 @@ class TaskStopped(PerdureError):
     """Raised by `context.stop.check()` once the run has been asked to stop."""
 
 
+class ScheduleNotFound(PerdureError):
+    """There is no schedule of that key."""
+
+
+class LifespanError(PerdureError):
+    """A lifespan could not be set up, or its value was read where there is none."""
+
+
 class TaskNotFound(PerdureError):
     """There is no such task: it was removed by retention, or never existed."""
 
@@ -115,6 +123,10 @@ class TaskFailed(PerdureError, Generic[E]):
         self.task_id = task_id
         self.record = record
         self.error = error
+
+
+class StateMachineLoop(PerdureError):
+    """A state machine has taken more than `max_steps` steps in one run; a failure like others."""
 
 
 BY_SQLSTATE: dict[str, type[PerdureError]] = {

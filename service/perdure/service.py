@@ -14,19 +14,24 @@ from typing import TYPE_CHECKING, Any
 
 from perdure.client.opening import open_database
 from perdure.client.requests import entry_of
+from perdure.client.schedule_requests import schedule_entry
 from perdure.declare.builder import Declared, ServiceBuilder
 from perdure.declare.kind import NewTask
+from perdure.declare.lifespans import Lifespan
 from perdure.declare.registry import Registry
 from perdure.errors import ConfigurationError
 from perdure.run import logs
-from perdure.run.events import Bus, Reloaded, ReloadRefused, SettingsOdd
+from perdure.run.bus import Bus
+from perdure.run.events import Reloaded, ReloadRefused, SettingsOdd
+from perdure.run.options import Options
 from perdure.run.pulse import pulse_file
 from perdure.run.supervisor import EXIT_RECYCLE
-from perdure.run.worker import Options, Worker
-from perdure.settings import Loaded, Settings, load, masker, reload
+from perdure.run.worker import Worker
+from perdure.settings import Loaded, Settings, differences, load, masker, reload
 from perdure.store import operations
 from perdure.store.database import Database
 from perdure.store.operations import Added, Operation
+from perdure.store.schedule_operations import put_schedule
 
 if TYPE_CHECKING:
     from perdure.client.client import TaskClient
@@ -60,6 +65,11 @@ class TaskService:
     def registry(self) -> Registry:
         """The tasks of this service."""
         return self._declared.registry
+
+    @property
+    def lifespans(self) -> tuple[Lifespan[Any], ...]:
+        """What each worker process of this service sets up, in this order."""
+        return self._declared.lifespans
 
     @property
     def loaded(self) -> Loaded:
@@ -107,10 +117,7 @@ class TaskService:
         for event, listener in self._declared.listeners:
             bus.on(event, listener)
         detach = logs.attach(bus, self.settings.logging.level)
-        worker = Worker(
-            self.registry, self.settings, database,
-            bus=bus, operation_of=self.operation_of, options=options,
-        )  # fmt: skip
+        worker = self._worker(database, bus, options)
         try:
             async with worker:
                 yield worker
@@ -127,8 +134,7 @@ class TaskService:
         Raises:
             ConfigurationError, PerdureError: it could not start.
         """
-        settings = self.settings
-        logs.configure(settings.logging, hide=masker(settings))
+        logs.configure(self.settings.logging, hide=masker(self.settings))
         options = options or Options()
         if options.health_file is None:
             options = options._replace(health_file=pulse_file())
@@ -140,14 +146,11 @@ class TaskService:
         bus = Bus()
         for event, listener in self._declared.listeners:
             bus.on(event, listener)
-        self._end_logging = logs.attach(bus, self.settings.logging.level)
+        self.log(bus)
         if options.supervisor_pid is None:  # else the supervisor has said it, once
             for warning in self.loaded.warnings:
                 bus.emit(SettingsOdd(warning=warning))
-        worker = Worker(
-            self.registry, self.settings, database,
-            bus=bus, operation_of=self.operation_of, options=options,
-        )  # fmt: skip
+        worker = self._worker(database, bus, options)
         signals = _Signals(worker, supervised=options.supervisor_pid is not None)
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -163,21 +166,55 @@ class TaskService:
         await database.close()
         return EXIT_RECYCLE if worker.stop_reason == "recycle" else EXIT_OK
 
+    def _worker(self, database: Database, bus: Bus, options: Options | None) -> Worker:
+        return Worker(
+            self.registry, self.settings, database, bus=bus, operation_of=self.operation_of,
+            options=options, schedules=self._schedules(), lifespans=self.lifespans,
+            constraints=self._declared.constraints,
+        )  # fmt: skip
+
     def _reload(self, worker: Worker, bus: Bus) -> None:
         """SIGHUP: what can be applied is; a wrong file changes nothing."""
+        worker.problem = self.reload(bus)
+        if worker.problem is None:
+            worker.reload(self.settings)
+        worker.beat_now()
+
+    def reload(self, bus: Bus) -> str | None:
+        """Read the settings again, for an entry point that was asked to; told on `bus`.
+
+        What can be applied holds from now on, in `settings` and in the log; a wrong file changes
+        nothing, and what is wrong is returned.
+        """
         try:
             loaded = self._load()
         except ConfigurationError as error:
-            worker.problem = str(error)
             bus.emit(ReloadRefused(error=str(error)))
-            return
-        news = reload(worker.settings, loaded.settings)
-        worker.problem = None
-        worker.reload(news.settings)
-        logs.configure(news.settings.logging, hide=masker(news.settings))
+            return str(error)
+        old, news = self.settings, reload(self.settings, loaded.settings)
+        self._loaded = loaded._replace(settings=news.settings)
+        self.log(bus)
+        bus.emit(
+            Reloaded(
+                applied=differences(old, loaded.settings, news.applied),
+                needs_restart=differences(old, loaded.settings, news.needs_restart),
+            )
+        )
+        return None
+
+    def is_configured(self) -> bool:
+        """Whether a process that is started now would find settings that it can use."""
+        try:
+            self._load()
+        except ConfigurationError:
+            return False
+        return True
+
+    def log(self, bus: Bus) -> None:
+        """Have the log of this process as the settings say, for an entry point; again: anew."""
+        logs.configure(self.settings.logging, hide=masker(self.settings))
         self._end_logging()
-        self._end_logging = logs.attach(bus, news.settings.logging.level)
-        bus.emit(Reloaded(applied=tuple(news.applied), needs_restart=tuple(news.needs_restart)))
+        self._end_logging = logs.attach(bus, self.settings.logging.level)
 
     def _unique_key_of(self, task: NewTask[Any, Any]) -> tuple[str, str] | None:
         """The key that the task's definition derives from its metadata, and its policy."""
@@ -190,6 +227,13 @@ class TaskService:
     def operation_of(self, task: NewTask[Any, Any]) -> Operation[Added]:
         """How a handler's child is enqueued."""
         return operations.enqueue(entry_of(task, self._unique_key_of))
+
+    def _schedules(self) -> dict[str, Operation[str]]:
+        """How each schedule of this program is put, by its key."""
+        return {
+            schedule.key: put_schedule(schedule_entry(schedule, declared=True))
+            for schedule in self._declared.schedules
+        }
 
     def _load(self) -> Loaded:
         command_line, toml = self._overrides

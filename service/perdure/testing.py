@@ -4,24 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
-from typing import Any, TypedDict, cast
+from datetime import datetime
+from typing import Any, TypedDict, TypeVar, cast
 
 from typing_extensions import Unpack
 
 from perdure.declare.context import TaskContext
 from perdure.declare.definition import TaskDefinition, outcome_of
+from perdure.declare.inputs import Input
 from perdure.declare.kind import Answer, Enqueued, NewTask, TaskKind
+from perdure.declare.lifespans import Lifespan, provided
 from perdure.declare.sync_context import SyncTaskContext
 from perdure.declare.task_builder import define
 from perdure.tasks.codec import Payload, encode_json
 from perdure.tasks.outcomes import Failure, Outcome, Success
-from perdure.tasks.places import Claimed, Saved
+from perdure.tasks.places import Claimed, InputRow, Saved
 from perdure.tasks.policies import RetryDefaults
 
 __all__ = ["NoDatabase", "Rehearsal", "arun", "run"]
+
+
+T = TypeVar("T")
 
 
 class Facts(TypedDict, total=False):
@@ -29,7 +35,10 @@ class Facts(TypedDict, total=False):
 
     `execution_metadata` is what the task starts with, `kind` gives the types where the handler is
     not annotated, `failures` counts earlier ones, `stop` is the reason of a stop asked for before
-    the run begins, `connection` is what `context.transaction()` yields.
+    the run begins, `connection` is what `context.transaction()` yields, `inputs` are what the tasks
+    that it follows have come to: `[Input("extract", Extract(rows=3))]`, `schedule_key` and
+    `fire_at` are those of a task that a schedule made, `lifespans` the values of the handles that
+    the handler uses, `deadline_passed` says whether its `deadline_at` has.
     """
 
     execution_metadata: Any
@@ -38,6 +47,11 @@ class Facts(TypedDict, total=False):
     failures: int
     stop: str
     connection: Any
+    inputs: Sequence[Input]
+    schedule_key: str
+    fire_at: datetime
+    lifespans: Mapping[Lifespan[Any], Any]
+    deadline_passed: bool
 
 
 def run(handler: object, metadata: object = None, **facts: Unpack[Facts]) -> Outcome[Any, Any]:
@@ -82,6 +96,7 @@ class Rehearsal:
 
     def __init__(self, handler: object, metadata: object = None, **facts: Unpack[Facts]) -> None:
         headers, preset = facts.get("headers"), facts.get("execution_metadata")
+        at = facts.get("fire_at")
         self.definition = _definition(handler, facts.get("kind"), metadata, preset)
         self.checkpoints: list[Any] = []
         self.progress: list[dict[str, Any]] = []
@@ -89,9 +104,11 @@ class Rehearsal:
         self.outcome: Outcome[Any, Any] | None = None
         self._context: TaskContext[Any, Any] | SyncTaskContext[Any, Any] | None = None
         self._stop = facts.get("stop")
+        self._lifespans = facts.get("lifespans", {})
         self._connection = facts.get("connection", NoDatabase())
         self._pending: list[tuple[Saved, str | None]] | None = None
         self._completed: str | None = None
+        self.inputs = [_row(one) for one in facts.get("inputs", ())]
         payload = self.definition.execution_metadata
         self._claimed = Claimed(
             lease="",
@@ -102,12 +119,20 @@ class Rehearsal:
             execution_metadata=None if preset is None else _json(payload, preset),
             version=self.definition.version,
             headers=None if headers is None else encode_json(dict(headers)),
+            schedule_key=facts.get("schedule_key"),
+            fire_at=None if at is None else at.timestamp(),
+            deadline_at=0.0 if facts.get("deadline_passed") else None,
         )
 
     @property
     def execution_metadata(self) -> Any:
         """As the last run left it in memory; before the first, what that will start with."""
         return self._context.execution_metadata if self._context else self._stored()
+
+    @property
+    def steps(self) -> str | None:
+        """The steps that are done, and the states that a state machine has passed, as JSON text."""
+        return self._claimed.steps
 
     def run(self) -> Outcome[Any, Any]:
         """Run once; raises what `perdure.testing.run` raises."""
@@ -153,7 +178,8 @@ class Rehearsal:
             context.stop.ask(self._stop)
         failed = 1
         try:
-            yield
+            with provided(self._lifespans):
+                yield
             failed = 0
         finally:
             self._stop = None
@@ -232,6 +258,7 @@ class _Plain:
     """What both ports do alike."""
 
     retry_defaults = RetryDefaults()
+    deadline_passed = True
 
     def __init__(self, rehearsal: Rehearsal) -> None:
         self._rehearsal = rehearsal
@@ -261,6 +288,18 @@ class _Port(_Plain):
     async def enqueue(self, task: NewTask[Any, Any], on: object) -> Enqueued:  # noqa: ARG002
         return self._rehearsal.add(task)
 
+    async def inputs(self) -> Sequence[InputRow]:
+        return self._rehearsal.inputs
+
+    async def now(self) -> float:
+        return asyncio.get_running_loop().time()
+
+    def has_raised(self, phase: str, error: Exception) -> None:
+        pass
+
+    async def in_thread(self, function: Callable[[], T], /) -> T:
+        return await asyncio.to_thread(function)
+
 
 class _SyncPort(_Plain):
     def save(self, saved: Saved, explicit: bool) -> None:  # noqa: ARG002
@@ -279,6 +318,9 @@ class _SyncPort(_Plain):
 
     def enqueue(self, task: NewTask[Any, Any], on: object) -> Enqueued:  # noqa: ARG002
         return self._rehearsal.add(task)
+
+    def inputs(self) -> Sequence[InputRow]:
+        return self._rehearsal.inputs
 
 
 def _definition(
@@ -301,6 +343,13 @@ def _definition(
 def _typed(payload: Payload[Any], value: object) -> Payload[Any]:
     said = payload.type_ is not Any and not payload.is_none
     return payload if said or value is None else Payload(type(value))
+
+
+def _row(given: Input) -> InputRow:
+    """As the database would tell of it: the result becomes JSON."""
+    result = None if given.result is None else Payload(type(given.result)).dump(given.result)
+    error = None if given.error is None else encode_json(dict(given.error))
+    return InputRow(given.task_id, given.name, given.label, given.state, result, error)
 
 
 def _json(payload: Payload[Any], value: object) -> str:

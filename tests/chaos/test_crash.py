@@ -16,7 +16,7 @@ from tests.kit.fleet import B1, PATH, QUICK, SLACK, Fleet, stopped, until
 from tests.kit.ledger import VARIABLE
 from tests.kit.relay import counters, ended, enqueue, opened_gate, registered, report
 
-from perdure.run.events import Bus
+from perdure.run.bus import Bus
 from perdure.run.supervisor import Supervisor
 from perdure.service import TaskService
 

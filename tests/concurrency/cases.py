@@ -31,8 +31,9 @@ LONG = 200
 PAIRS = list(combinations_with_replacement(KINDS, 2))
 """Every operation with every other, and with itself."""
 INTERRUPTED = frozenset({
-    "replace", "finish", "fail", "suspend", "succeed", "abandon", "hand back", "separate",
-    "checkpoint", "complete", "cancel", "proceed", "signal", "retry", "recover", "retire",
+    "replace", "append", "finish", "fail", "suspend", "succeed", "abandon",
+    "hand back", "separate", "checkpoint", "complete", "cancel", "proceed", "signal", "retry",
+    "recover", "retire", "follow",
 })  # fmt: skip
 BESIDE = frozenset({"finish", "cancel", "proceed", "recover", "separate"})
 INSIDE = [pair for pair in PAIRS if {kind.name for kind in pair} <= INTERRUPTED]

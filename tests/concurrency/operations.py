@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any, NamedTuple, TypeAlias
 
 from tests.concurrency.explorer import COMMIT, Operation, Side, Step
@@ -23,17 +24,22 @@ from tests.concurrency.world import (
     text,
 )
 
+from perdure.store.operations import Change
 from perdure.store.queue import Saving, Settling, move_document, saved_document, saving_document
 from perdure.tasks.places import Ended, Move, Ready, Saved
+from perdure.tasks.policies import UNIQUE_POLICIES, UniquePolicy
 
 SUCCEEDS = Move(to=Ended(state="completed", result='"settled"'), attempt=1)
 WITHDRAWS = Move(to=Ended(state="cancelled", kind="handler", error='{"type": "C"}'), attempt=1)
 ABANDONS = Move(to=Ready(reason="interruption"), attempt=1, run="interruption", interruptions=1)
 CHECKPOINT = Saved(json.dumps(SAVED), 1, None)
 LEVELS = ("read committed", "repeatable read", "serializable")
+LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
 NOTHING = frozenset[str]()
 LOST = frozenset({"PD001"})
 BY_CALLER = LOST | {"40001"}
+GONE = frozenset({"PD004"})
+"""There is no such task: retention has removed it."""
 LATER = frozenset({"55P03"})
 """Of what the machine repeats: a lock was not to be had in the time that it waits for one."""
 
@@ -196,11 +202,20 @@ def retention(name: str, **values: Any) -> Kind:
     return Kind(name, plain(verb, **keep, **values), ("failed", "left"), allowed, aimed=False)
 
 
-def enqueueing(name: str) -> Kind:
+def enqueueing(policy: UniquePolicy) -> Kind:
     """A task of the same unique key, whichever task has it."""
-    build = one("enqueue", lambda world, aim: enqueue_values(world.key, name))
-    places: list[Place] = ["running", "ready", "suspended", "failed", "blocked", "left"]
-    return Kind(name, build, places, aimed=False)
+    build = one("enqueue", lambda world, aim: enqueue_values(world.key, policy))
+    places: list[Place] = [
+        "running", "ready", "withdrawn", "suspended", "failed", "blocked", "left", "lined",
+    ]  # fmt: skip
+    return Kind(policy, build, places, aimed=False)
+
+
+def updating(name: str, **changes: Any) -> Kind:
+    """A change of what was asked."""
+    change = Change(**changes)._asdict()
+    places: list[Place] = ["running", "ready", "suspended", "retrying", "blocked"]
+    return Kind(name, one("update_task", lambda world, aim: {"id": aim.task, **change}), places)
 
 
 HELD: Sequence[Place] = ("running", "own")
@@ -208,8 +223,11 @@ KINDS = (
     Kind("insert", lambda world, aim: [
         Step(aim.on, "insert into perdure.tasks (name) values ('a'), ('z')"), Step(aim.on, COMMIT)],
         aimed=False),
-    enqueueing("keep"),
-    enqueueing("replace"),
+    # Who is refused, or runs a task now, locks no more than one of these.
+    *(enqueueing(policy) for policy in UNIQUE_POLICIES if policy != "reject"),
+    Kind("follow", one("enqueue", lambda world, aim: enqueue_values(None, "keep") | {
+        "after": f'[{{"task": {aim.task}, "on_failure": "run"}}]'}),
+        ("running", "own", "ready", "suspended", "failed", "left"), GONE),
     Kind("claim", one("claim", lambda world, aim: world.claim_values(
         WORKER, world.claims[aim.on], 1)), ("ready", "withdrawn"), aimed=False),
     Kind("finish", _finish, (*HELD, "blocked"), took=_finished),
@@ -231,15 +249,19 @@ KINDS = (
         HELD, BY_CALLER,
         caller=True, steps=3, took=_accepted),
     Kind("cancel", one("cancel", lambda world, aim: {"id": aim.task}),
-        ("running", "ready", "suspended", "retrying", "blocked", "left")),
+        ("running", "ready", "suspended", "retrying", "blocked", "left", "lined")),
+    updating("update task", metadata='{"n": 2}', run_at=LONG_AGO),
     Kind("proceed", _proceed(), ("running", "suspended", "told")),
     Kind("signal", _proceed(wait_key=WAIT_KEY, keep_for=600), ("running", "suspended"),
         aimed=False),
     Kind("retry", one("retry", lambda world, aim: {
-        "id": aim.task, "patch": None, "execution_metadata": None}), ("failed", "retrying")),
+        "id": aim.task, "patch": None, "execution_metadata": None, "with_dependents": True}),
+        ("failed", "retrying")),
     Kind("register", plain("register", id=WORKER, name="w", host="h", pid=1, version="0",
-        lease_seconds=600, queues=["default"], names=["a"], slots=9), aimed=False),
-    Kind("beat", plain("beat", worker=WORKER, running=[], lease_seconds=600, held=[], problem=None),
+        lease_seconds=600, queues=["default"], names=["a"], slots=9, schedules=[],
+        draining=False), aimed=False),
+    Kind("beat", plain("beat", worker=WORKER, running=[], lease_seconds=600, held=[], problem=None,
+        looks_in=None, satisfied=[]),
         HELD, aimed=False),
     Kind("deregister", _deregister, HELD, aimed=False, steps=4),
     Kind("recover", plain("recover", reported_only=False), HELD, aimed=False),
@@ -250,5 +272,7 @@ KINDS = (
     Kind("resume", plain("resume_queue", name="default"), aimed=False),
     retention("retire", at_most=100),
     retention("drop range", keep_most=100),
+    Kind("prune", plain("prune_after", older_than=0, states=None, dry_run=False, after=0,
+        at_most=100), ("failed", "left"), aimed=False),
 )  # fmt: skip
 NAMED = {kind.name: kind for kind in KINDS}

@@ -57,7 +57,8 @@ UPKEEP = "select step.upkeep()"
 HELD = """
     select l.id::text, i, l.worker_id, coalesce(p.attempt, 0) + 1,
         coalesce((select array_agg(m.id order by m.id) from perdure.mail as m
-            where m.task_id = i and m.kind in ('cancel', 'replaced')), '{}')
+            where m.task_id = i and m.kind in ('cancel', 'replaced')), '{}'),
+        coalesce(p.marks & 8 > 0, false)
     from perdure.leases as l cross join unnest(l.task_ids) as i
     left join perdure.progress as p on p.task_id = i
     order by l.id, i
@@ -102,7 +103,7 @@ class Judge:
         assert len(took) == len(set(took)), "a task was taken out of its lease twice"
         self._was_refused_rightly(pairs)
         # A row of retention takes the history of a task with it.
-        kept = {act.kind.name for act in acts}.isdisjoint({"retire", "drop range"})
+        kept = {act.kind.name for act in acts}.isdisjoint({"retire", "drop range", "prune"})
         if kept:
             self._holds_what_was_said(pairs)
         for act, side in pairs:
@@ -189,11 +190,11 @@ class Judge:
             if not self.database.value(UPKEEP):
                 break
             plain: dict[int, list[tuple[str, int, int]]] = {}
-            for lease, task, worker, next_attempt, letters in self.database.rows(HELD):
+            for lease, task, worker, next_attempt, letters, followed in self.database.rows(HELD):
                 # The first runs may have been recorded already, those claimed since then cannot.
                 attempt = 1 if lease in self.world.first_leases else next_attempt
-                if letters:
-                    self._cancel(lease, task, worker, attempt, tuple(letters))
+                if letters or followed:
+                    self._settle(lease, task, worker, attempt, tuple(letters))
                 else:
                     plain.setdefault(worker, []).append((lease, task, attempt))
             for worker, runs in plain.items():
@@ -208,10 +209,13 @@ class Judge:
         if self.database.rows(END):
             self.database.check_drained()
 
-    def _cancel(
+    def _settle(
         self, lease: str, task: int, worker: int, attempt: int, letters: tuple[int, ...]
     ) -> None:
-        goal = Ended(state="cancelled", kind="requested", error='{"type": "C"}')
+        """End as who is told to stop, or as a success that others wait for."""
+        goal = Ended(state="completed", result="1")
+        if letters:
+            goal = Ended(state="cancelled", kind="requested", error='{"type": "C"}')
         move = Move(to=goal, attempt=attempt, known=letters)
         document = move_document(Settling(lease, task, STARTED_AT, move))
         rows = self.world.ask("settle", moves=f"[{document}]", worker=worker)

@@ -18,7 +18,9 @@ from tests.kit.databases import Database, Server, new_database
 FUNCTIONS = (
     "settle", "cut", "note", "finish_run", "finish_unrun", "unblock", "separate", "complete",
     "checkpoint", "fence", "recover", "hand_back", "cancel", "withdraw", "locate", "take_out",
-    "proceed", "proceed_waiting", "deliver", "retry", "enqueue", "hold_key", "place", "retire",
+    "proceed", "proceed_waiting", "deliver", "retry", "enqueue", "hold_key", "place",
+    "remove_ended", "line_up", "clear_line", "mark_followed", "end_unrun", "rewrite", "hasten",
+    "update_task",
 )  # fmt: skip
 
 

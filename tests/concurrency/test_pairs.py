@@ -50,6 +50,17 @@ async def test_a_task_whose_range_is_dropped_beside_an_enqueue_keeps_its_key(
     await sessions.run_all((NAMED[policy], NAMED["drop range"]), setting)
 
 
+@pytest.mark.conformance("C74")
+@pytest.mark.asyncio(loop_scope="module")
+@pytest.mark.parametrize("place", ["running", "own", "ready"])
+@pytest.mark.parametrize("end", ["finish", "succeed", "fail", "retry later", "cancel", "claim"])
+async def test_who_follows_a_task_that_is_about_to_end_is_released_in_every_order(
+    sessions: Sessions, end: str, place: Place
+) -> None:
+    if place in NAMED[end].meets:
+        await sessions.run_all((NAMED["follow"], NAMED[end]), Setting(place))
+
+
 def test_another_seed_tries_other_orders_and_the_same_one_the_same(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

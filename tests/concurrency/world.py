@@ -16,11 +16,12 @@ from perdure.tasks.places import Ended, Move, Waiting
 
 Place: TypeAlias = Literal[
     "running", "own", "ready", "withdrawn", "suspended", "told", "retrying", "failed", "blocked",
-    "left",
+    "left", "lined",
 ]  # fmt: skip
 """Where the subject is. own: in a lease of its own. withdrawn: ready, its cancel not obeyed. told:
 suspended, its signal not obeyed. blocked: behind its neighbour, which has been told to stop for it.
-left: behind its neighbour, which `finish_plain` has ended."""
+left: behind its neighbour, which `finish_plain` has ended. lined: appended behind its neighbour,
+with another behind it."""
 
 WORKER, JUDGE = 7, 8
 STARTED_AT = 1_700_000_000.0
@@ -33,7 +34,7 @@ FAILS = Move(to=Ended(state="failed", kind="exhausted", error='{"type": "E"}'), 
              failures=1)  # fmt: skip
 TABLES = (
     "tasks", "outcomes", "ready", "leases", "waiting", "progress", "attempts", "mail", "edges",
-    "unique_keys", "workers", "queues", "audit",
+    "inputs", "unique_keys", "workers", "queues", "audit",
 )  # fmt: skip
 TYPES = json.dumps([{"name": "a", "queue": "default", "priority": 5, "requires": []}])
 # "z" is registered by nobody: its task lies in lane 0.
@@ -128,7 +129,7 @@ class World:
         if self._made % 500 == 0:
             self.database.execute("vacuum")
         self.place, self.ranged = setting.place, setting.ranged
-        self.key = "v" if setting.place in {"blocked", "left"} else "u"
+        self.key = "v" if setting.place in {"blocked", "left", "lined"} else "u"
         stash = f"{setting.place}_{'alive' if setting.alive else 'dead'}_"
         if setting in self._kept:
             self.database.execute("select step.restore(%s, %s)", [stash, setting.alive])
@@ -190,8 +191,9 @@ class World:
             database.value("select perdure.make_range(%s)", [self._range])
         for worker in (WORKER, JUDGE):
             self.ask("register", id=worker, name="w", host="h", pid=worker, version="0",
-                     lease_seconds=600, queues=["default"], names=["a"], slots=9)  # fmt: skip
-        late = place in {"ready", "withdrawn", "blocked", "left"}
+                     lease_seconds=600, queues=["default"], names=["a"], slots=9, draining=False,
+                     schedules=[])  # fmt: skip
+        late = place in {"ready", "withdrawn", "blocked", "left", "lined"}
         self.neighbour = self.enqueue("v")
         self.idle = database.value("insert into perdure.tasks (name) values ('a') returning id")
         self.subject = 0 if late else self.enqueue("u")
@@ -201,7 +203,16 @@ class World:
         database.execute("insert into perdure.tasks (name) values ('a'), ('z')")
         database.execute("select perdure.pause_queue('default')")
         running = [self.subject, self.neighbour]
-        self.ask("beat", worker=WORKER, running=running, lease_seconds=600, held=[], problem=None)
+        self.ask(
+            "beat",
+            worker=WORKER,
+            running=running,
+            lease_seconds=600,
+            held=[],
+            problem=None,
+            looks_in=None,
+            satisfied=[],
+        )
         database.execute(
             "insert into perdure.leases (id, worker_id, task_ids)"
             f" values (gen_random_uuid(), {WORKER}, '{{}}')"
@@ -218,6 +229,9 @@ class World:
             self.subject = self.enqueue("u")
         elif place in {"blocked", "left"}:
             self.subject = self.enqueue("v", "replace")
+        elif place == "lined":
+            self.subject = self.enqueue("v", "append")
+            self.enqueue("v", "append")
         moves = {"suspended": SUSPENDS, "told": SUSPENDS, "retrying": RETRIES, "failed": FAILS}
         if place in moves:
             assert self.settle(self.subject, moves[place])[0] == "settled"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 from typing import Any
 
 from pydantic import BaseModel
@@ -44,6 +46,23 @@ async def endure(context: TaskContext[dict[str, Any], Token]) -> dict[str, Any] 
         case 4:
             return Suspended()
     return {"reason": context.run_reason, "token": context.execution_metadata.token}
+
+
+@builder.task("everything", isolated=True, retry=RetryPolicy(backoff=Delays([0])))
+async def everything(context: TaskContext[dict[str, Any], Token]) -> str | Suspended:
+    """Failing, suspended, stopped, killed, cancelled, and at last done."""
+    match context.attempt:
+        case 1:
+            raise ValueError
+        case 2:
+            return Suspended()
+        case 4:
+            os.kill(os.getpid(), signal.SIGKILL)
+        case 6:
+            return "done"
+    note("waits", context.task_id, attempt=context.attempt)
+    await asyncio.Event().wait()
+    return "never"
 
 
 @builder.task("alone")

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from datetime import datetime
+from pathlib import Path
 from typing import Any
 
+import pytest
 from pydantic import BaseModel
+from tests.conformance import processes
 from tests.kit.databases import Database
+from tests.kit.ledger import VARIABLE, Ledger
 from tests.kit.running import Running, running
 
 from perdure.client.client import TaskClient
 from perdure.declare.context import TaskContext
+from perdure.run.options import Options
 from perdure.service import TaskService
 from perdure.tasks.outcomes import Suspended
 
@@ -80,6 +85,41 @@ async def test_history_tells_each_run_and_what_let_the_task_go_on(database: Data
     assert proceeded["details"] == {
         "patch": {"paid": True}, "before": {"paid": False, "token": "t"}
     }  # fmt: skip
+    database.check_drained()
+
+
+@pytest.mark.conformance("C108")
+async def test_history_lists_everything_and_each_run_is_there_once(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(VARIABLE, str(tmp_path / "ledger"))
+    ledger = Ledger(tmp_path / "ledger")
+    options = Options(application="tests.conformance.processes:service")
+    async with running(database, processes.service, options=options) as worker:
+        task_id = await worker.enqueue("everything")
+        await worker.state(task_id, "suspended")
+        await worker.ask("select perdure.proceed(%s::bigint)", task_id)
+        await worker.until(lambda: ledger.records("waits", task_id))
+        await worker.ask("select perdure.pause_queue('default', stop_running => true)")
+        await worker.state(task_id, "pending")
+        await worker.ask("select perdure.resume_queue('default')")
+        await worker.until(lambda: len(ledger.records("waits", task_id)) == 2)
+        await worker.ask("select perdure.cancel(%s::bigint)", task_id)
+        await worker.state(task_id, "cancelled")
+        await worker.ask("select perdure.retry(%s::bigint)", task_id)
+        row = await worker.state(task_id, "completed")
+        rows = await history(worker, task_id)
+    assert events(rows) == [
+        ("created", None),
+        ("started", 1), ("failure", 1),
+        ("started", 2), ("suspension", 2), ("proceed", None),
+        ("started", 3), ("interruption", 3),
+        ("started", 4), ("crash", 4),
+        ("started", 5), ("cancel", None), ("cancellation", 5), ("retry", None),
+        ("started", 6), ("completed", 6),
+    ]  # fmt: skip
+    attempts = database.value("select count(*) from perdure.attempts where task_id = %s", [task_id])
+    assert row["attempt"] == attempts + 1 == 6
     database.check_drained()
 
 

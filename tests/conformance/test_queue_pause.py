@@ -168,12 +168,12 @@ async def test_what_a_claim_under_way_brings_of_a_paused_queue_is_not_started(
     async with running(database, gated.service) as run:
         enqueuer = run.worker._enqueuer
         brought = Claimed(str(uuid4()), 1, "import", "{}")
-        queue = enqueuer.queue_of(brought.lane)
+        queue = enqueuer.lanes.queue_of(brought.lane)
         # Nothing is awaited in between: no slot, and no turn of the enqueuer, comes in.
         for paused in ({queue: False}, {"*": False}):
-            enqueuer.paused = paused
+            enqueuer.lanes.paused = paused
             enqueuer.buffer.append(brought)
             assert enqueuer.take() is None
             enqueuer.buffer.clear()
-        enqueuer.paused = {}
+        enqueuer.lanes.paused = {}
     assert not gated.started

@@ -17,6 +17,7 @@ from tests.kit.stepping import stepped, waits_for_a_lock
 
 from perdure.declare.context import TaskContext
 from perdure.service import TaskService
+from perdure.tasks.policies import UNIQUE_POLICIES
 
 ENQUEUE = (
     "select task_id, answer from perdure.enqueue(%s, %s, unique_key => 'k', unique_policy => %s)"
@@ -122,7 +123,7 @@ async def test_what_replaces_a_running_task_starts_after_its_worker_was_killed(
 
 
 @pytest.mark.conformance("C66")
-@pytest.mark.parametrize("policy", ["keep", "replace"])
+@pytest.mark.parametrize("policy", UNIQUE_POLICIES)
 async def test_an_enqueue_that_is_rolled_back_leaves_the_key_to_the_one_that_waited(
     database: Database, policy: str
 ) -> None:

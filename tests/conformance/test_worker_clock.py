@@ -64,6 +64,19 @@ def test_a_clock_that_is_an_hour_off_changes_no_due_time(fleet: Fleet, off: int)
         assert state == "completed"
         assert -0.2 <= ago <= 10
         assert -0.2 <= lasted <= 5
+    database.execute("select perdure.put_schedule('s', 'neighbour', every => '1 second')")
+    until(lambda: database.value("select count(*) from perdure.fires") > 1, timeout=10)
+    database.execute("select perdure.delete_schedule('s')")
+    late = "select extract(epoch from decided_at - fire_at)::float, count from perdure.fires"
+    assert all(0 <= seconds < 1 and count == 1 for seconds, count in database.rows(late))
+    until(
+        lambda: (
+            database.value(
+                "select count(*) from perdure.fires as f join perdure.outcomes as o using (task_id)"
+            )
+            == database.value("select count(*) from perdure.fires")
+        )
+    )
     database.check_drained()
 
 

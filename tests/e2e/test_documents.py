@@ -36,11 +36,11 @@ def test_every_file_that_is_named_exists(path: Path) -> None:
 
 
 def test_every_command_that_is_shown_exists() -> None:
-    commands = set(re.findall(r"(?m)^  ([a-z]+)  ", run(["perdure", "--help"])))
+    commands = set(re.findall(r"(?m)^  ([a-z-]+)  ", run(["perdure", "--help"])))
     shown = {
         word
         for path in documents()
-        for word in re.findall(r"(?m)(?:`|^|/)perdure ([a-z]+)\b", path.read_text("utf-8"))
+        for word in re.findall(r"(?m)(?:`|^|/)perdure ([a-z-]+)\b", path.read_text("utf-8"))
     }
     assert {"worker", "migrate", "enqueue"} <= shown
     assert shown <= commands

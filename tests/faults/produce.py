@@ -24,9 +24,9 @@ from tests.faults.history import History
 from tests.faults.service import Order, wait_key
 
 from perdure.client.client import TaskClient
-from perdure.declare.definition import UniquePolicy
 from perdure.declare.kind import NewTask, TaskKind
 from perdure.errors import DatabaseUnavailable, PerdureError, UnknownOutcome
+from perdure.tasks.policies import UniquePolicy
 
 FOLDER: Final = "PERDURE_TEST_HISTORY"
 RATE: Final = "PERDURE_TEST_RATE"

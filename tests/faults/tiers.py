@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from tests.concurrency.cases import SEED_VARIABLE as SEED
 from tests.concurrency.cases import VARIABLE as ORDERS
+from tests.conformance.pooled import VARIABLE as POOLER
 from tests.kit.house import ROOT
 from tests.mutants.catalogue import MUTANTS
 
@@ -53,7 +54,8 @@ def pull_request(seed: int) -> list[Part]:
 
 
 def nightly(seed: int, minutes: float) -> list[Part]:
-    """A long storm, every mutant, other orders of pairs, each row of faults five times, peers."""
+    """A long storm, every mutant, other orders of pairs, the conformance list without wake-ups
+    behind a pooler, each row of faults five times, peers."""
     storm = ("-m", "tests.chaos.storm", "--minutes", str(minutes), "--seed", str(seed))
     rows = (*PYTEST, "tests/chaos", "tests/conformance", "tests/integration/test_holding.py")
     return [
@@ -63,6 +65,7 @@ def nightly(seed: int, minutes: float) -> list[Part]:
             "pairs of operations", (*PYTEST, "tests/concurrency"), {ORDERS: "20", SEED: str(seed)}
         ),
         Part("state machine", (*PYTEST, "tests/property"), {STATES: "2000"}),
+        Part("conformance behind a pooler", (*PYTEST, "-m", "conformance", "tests"), {POOLER: "1"}),
         *(Part(f"rows, {n} of {NIGHTLY_TIMES}", rows) for n in range(1, NIGHTLY_TIMES + 1)),
         Part("peers", ("-m", "tests.faults.peers", "--json")),
     ]

@@ -31,6 +31,12 @@ NOBODY = [f"({n})" for n in ("null", "0", "-1", str(BIGGEST))]
 ANSWERED: list[tuple[str, object]] = [
     *((f"{word}{who}", "not_found") for word in ("cancel", "retry", "proceed") for who in NOBODY),
     *((f"erase{who}", "not_found") for who in NOBODY),
+    *((f"run_now{who}", "not_found") for who in NOBODY),
+    *((f"update_task{who[:-1]}, priority => 1)", "not_found") for who in NOBODY),
+    ("run_now(2)", "not_waiting"),
+    ("update_task(2, priority => 1)", "not_applied"),
+    ("reschedule_where(name => 'nobody', delay => '1 h')", 0),
+    ("reschedule_where(name => 'a', delay => '1 h', dry_run => null)", 1),
     *((f"repeat{who}", None) for who in NOBODY),
     ("cancel(2)", "ended"),
     ("cancel(3)", "ended"),
@@ -51,6 +57,11 @@ ANSWERED: list[tuple[str, object]] = [
     ("retry_where(name => 'nobody')", 0),
     ("retry_where(name => 'a', dry_run => null)", 1),
     ("retry_where(since => 'infinity')", 0),
+    ("prune('1 h')", 0),
+    *((f"drain_worker{who}", "not_found") for who in NOBODY),
+    ("prune('0', dry_run => null)", 2),
+    ("prune('0', '{failed}', true)", 1),
+    ("prune('0', '{}')", 0),
 ]
 LONG = "repeat('x', 501)"
 REFUSED = {
@@ -84,6 +95,10 @@ REFUSED = {
     "at least one filter is needed": ["cancel_where()", "retry_where(state => null)"],
     "there is no such state": ["cancel_where(state => 'loud')"],
     "state must be failed or cancelled": ["retry_where(state => 'running')"],
+    "older_than must be a length": ["prune(null)", "prune('-1 s')"],
+    "states must be completed, failed or cancelled": [
+        "prune('1 h', '{running}')", "prune('1 h', '{null}')"
+    ],
     "tags: at most 32": ["enqueue('a', tags => '{{a},{b}}')", "enqueue('a', tags => '{null}')"],
     "requires: at most 32": ["enqueue('a', requires => '{{a},{b}}')"],
     "retry_delays: 1 to 100 numbers": [

@@ -11,7 +11,7 @@ from tests.kit.databases import Database
 from tests.kit.running import Running, running
 
 from perdure.declare.context import TaskContext
-from perdure.run.worker import Options
+from perdure.run.options import Options
 from perdure.service import TaskService
 from perdure.store import queue
 from perdure.tasks.outcomes import Failure, Suspended

@@ -15,7 +15,7 @@ from tests.kit.isolated_service import PAGES, go_on, service
 from tests.kit.ledger import VARIABLE, Ledger
 from tests.kit.running import Running, running
 
-from perdure.run.worker import Options
+from perdure.run.options import Options
 
 APPLICATION = "tests.kit.isolated_service:service"
 ISOLATED = Options(application=APPLICATION)

@@ -17,7 +17,7 @@ from tests.kit.running import Running, cut_off, running
 from tests.kit.stepping import waits_for_a_lock
 
 from perdure.declare.context import TaskContext
-from perdure.run.worker import Options
+from perdure.run.options import Options
 from perdure.service import TaskService
 from perdure.store import queue, workers
 from perdure.store.database import Session
@@ -124,12 +124,12 @@ async def test_a_lane_made_while_the_lanes_are_read_is_not_missed(
     async with running(database, shop.service) as worker:
         enqueuer = worker.worker._enqueuer
         await worker.until(lambda: enqueuer.sweeps)
-        before = enqueuer._lanes_wanted
+        before = enqueuer.lanes._wanted
 
         async def lanes(session: Any, names: Any) -> Any:
             monkeypatch.setattr(workers, "lanes", real)
             found = await real(session, names)
-            await worker.until(lambda: enqueuer._lanes_wanted > before)
+            await worker.until(lambda: enqueuer.lanes._wanted > before)
             return found
 
         monkeypatch.setattr(workers, "lanes", lanes)

@@ -123,6 +123,36 @@ PLANTED = {
     "only a failure is counted as one": """
         insert into perdure.attempts (task_id, attempt, kind) values (1, 1, 'interruption');
         insert into perdure.progress (task_id, attempt, failures) values (1, 1, 1)""",
+    "a schedule makes one task for an instant": """
+        update perdure.tasks set schedule_key = 's', fire_at = 'epoch';
+        insert into perdure.tasks (name, schedule_key, fire_at) values ('a', 's', 'epoch')""",
+    "what fired has its task, for that instant": """
+        insert into perdure.fires (schedule_key, fire_at, fate, task_id)
+        values ('s', 'epoch', 'fired', 1)""",
+    "who is followed has a mark or a letter that says so": """
+        insert into perdure.edges (task_id, after_id) values (2, 1)""",
+    "a task in a chain waits only for what it follows": """
+        insert into perdure.edges (task_id, after_id, kind) values (2, 1, 'after')""",
+    "who waits for an instance waits for nothing else": """
+        insert into perdure.waiting (task_id, reason, due_at, instance_key)
+        values (1, 'instances', now(), 'a')""",
+    "who holds an instance is ready or running": """
+        insert into perdure.instances (key, number, task_id) values ('a', 1, 2)""",
+    "who is ready or running from a lane with a limit holds an instance": """
+        insert into perdure.lanes (queue, name, requires, limited)
+        values ('default', 'a', '{}', true);
+        update perdure.ready set lane = (select max(id) from perdure.lanes)""",
+    "nobody waits for a free instance unless somebody is to look": """
+        insert into perdure.task_types (name, max_instances) values ('a', 1);
+        insert into perdure.waiting (task_id, reason, instance_key) values (1, 'instances', 'a')""",
+    "an alarm is of a task that is known": """
+        insert into perdure.alarms (task_id, at, kind) values (2, now(), 'expire')""",
+    "a live task whose expiry or deadline lies ahead has an alarm for it": """
+        update perdure.tasks set expires_at = now() + interval '1 hour'""",
+    "nobody waits for an instance": """
+        insert into perdure.waiting (task_id, reason, instance_key) values (1, 'instances', 'a')""",
+    "nobody holds an instance": """
+        insert into perdure.instances (key, number, task_id) values ('a', 1, 1)""",
 }
 # The primary key of outcomes makes the second ending impossible; the question is for its absence.
 KEPT_BY_THE_TABLE = {"a task ends once"}

@@ -86,6 +86,7 @@ def beat(database: Database) -> Values:
     return {
         "worker": LIVE, "running": array_literal(held[0][1] if held else ()), "lease_seconds": 10,
         "held": array_literal(lease for lease, _ in held), "problem": None,
+        "looks_in": 2.0, "satisfied": [],
     }  # fmt: skip
 
 
@@ -114,10 +115,11 @@ STATEMENTS = {
         by={"leases": {"leases_pkey"}},
     ),
     "settle": Statement(
-        values=settle, most=10, blocks=5000,
-        by={"tasks": {"tasks_pkey"}, "leases": {"leases_pkey"}, "waiting": {"waiting_pkey"},
-            "progress": {"progress_pkey"}, "edges": {"edges_pkey", "edges_after"},
-            "mail": {"mail_pkey", "mail_task", "mail_key"}},
+        values=settle, most=10, blocks=5500,
+        by={"tasks": {"tasks_pkey"}, "leases": {"leases_pkey"},
+            "waiting": {"waiting_pkey", "waiting_due"}, "progress": {"progress_pkey"},
+            "edges": {"edges_pkey", "edges_after", "Tid Scan"},
+            "mail": {"mail_pkey", "mail_task", "mail_key"}, "outcomes": {"outcomes_pkey"}},
     ),
     "promote": Statement(
         values=lambda _: {"at_most": ASKED}, most=ASKED + 1, blocks=50 * ASKED,
@@ -125,7 +127,7 @@ STATEMENTS = {
             "edges": {"edges_pkey"}},
     ),
     "recover": Statement(
-        values=lambda _: {"reported_only": False}, most=ASKED, blocks=50 * ASKED,
+        values=lambda _: {"reported_only": False}, most=ASKED, blocks=52 * ASKED,
         by={"leases": {"leases_worker", "leases_pkey"}, "tasks": {"tasks_pkey"},
             "progress": {"progress_pkey"}, "edges": {"edges_pkey"}},
     ),
@@ -176,20 +178,19 @@ def texts(plans: list[Plan], table: str) -> list[tuple[str, set[str], float]]:
 
 
 @pytest.mark.conformance("C8")
-@pytest.mark.parametrize(
-    "name, own, mode", [
-        pytest.param(name, own, mode, id=f"{name}-{'own' if own else 'pooled'}-{mode}")
-        for name, own, mode in itertools.product(STATEMENTS, (True, False), ("custom", "generic"))
-        if own or mode == "custom" or name in FUNCTIONS
-    ],
-)  # fmt: skip
-def test_reads_by_index_and_no_more_than_asked_for(
-    backlog: Backlog, name: str, own: bool, mode: str
-) -> None:
-    with session(backlog.database, own=own, mode=mode) as connection:
-        plans = check(connection, name, backlog)
-    if name == "claim":
-        assert plans[-1].rows == (ASKED if backlog.rows else 0)
+def test_reads_by_index_and_no_more_than_asked_for(backlog: Backlog) -> None:
+    # One test for all of them: each process that has a part of it would make the backlog anew.
+    for name, own, mode in itertools.product(STATEMENTS, (True, False), ("custom", "generic")):
+        if not own and mode == "generic" and name not in FUNCTIONS:
+            continue
+        with session(backlog.database, own=own, mode=mode) as connection:
+            try:
+                plans = check(connection, name, backlog)
+            except AssertionError as error:
+                error.add_note(f"{name}, {'own' if own else 'pooled'}, {mode}")
+                raise
+        if name == "claim":
+            assert plans[-1].rows == (ASKED if backlog.rows else 0)
 
 
 @pytest.mark.parametrize("own", [True, False], ids=["own", "pooled"])

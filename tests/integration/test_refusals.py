@@ -81,6 +81,8 @@ PRODUCER = (
     "select perdure.pause_queue('imports')",
     "select perdure.erase(1)",
     "select perdure.cancel_where(name => 'a')",
+    "select perdure.prune('0')",
+    "select perdure.drain_worker(1)",
 )
 READER = (
     "insert into perdure.tasks (name) values ('a')",

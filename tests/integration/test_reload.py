@@ -35,7 +35,7 @@ class Configured:
         self._database = database
         self.worker: Command = commands.start(
             "--config", str(self.file), "worker", "-A", "tests.kit.whole:service",
-            logging__level="",
+            "--concurrency", "7", logging__level="",
         )  # fmt: skip
         until(lambda: database.rows("select from perdure.workers"))
 
@@ -46,7 +46,8 @@ class Configured:
 
     def logged(self, event: str) -> list[dict[str, Any]]:
         """What the worker has logged of this kind."""
-        lines = [json.loads(line) for line in self.worker.said.splitlines()]
+        said = [line for line in self.worker.said.splitlines() if line.startswith("{")]
+        lines = [json.loads(line) for line in said]
         return [line for line in lines if line["event"] == event]
 
     @property
@@ -69,6 +70,7 @@ def fails_later(database: Database, file: Path) -> Any:
     )
 
 
+@pytest.mark.conformance("C110")
 def test_a_new_bound_on_retries_holds_for_a_task_that_runs(
     database: Database, commands: Commands, tmp_path: Path
 ) -> None:
@@ -84,10 +86,11 @@ def test_a_new_bound_on_retries_holds_for_a_task_that_runs(
     assert database.rows(state, [task]) == [("completed", 2, 1)]
     (reloaded,) = process.logged("settings.reloaded")
     assert reloaded["needs_restart"] == []
-    assert "execution.max_retry_count" in str(reloaded["applied"])
+    assert reloaded["applied"] == ["execution.max_retry_count: 0 -> 1"]
     database.check_drained()
 
 
+@pytest.mark.conformance("C110")
 def test_a_wrong_file_changes_nothing_and_is_shown_until_it_is_right(
     database: Database, commands: Commands, tmp_path: Path
 ) -> None:
@@ -95,13 +98,13 @@ def test_a_wrong_file_changes_nothing_and_is_shown_until_it_is_right(
     fail = tmp_path / "fail"
     task = fails_later(database, fail)
     until(lambda: commands.ledger.records("start", task))
-    process.reload(retries('"many"') + "concurrency = 0\n")
+    process.reload(retries('"many"') + "max_crashes = 0\n")
     until(lambda: process.problem)
     shown = commands.start("workers", "--json")
     assert shown.wait() == 0
     (worker,) = json.loads(shown.said)
     assert "execution.max_retry_count" in worker["problem"]
-    assert "execution.concurrency" in worker["problem"]
+    assert "execution.max_crashes" in worker["problem"]
     (refused,) = process.logged("settings.refused")
     assert refused["error"] == worker["problem"]
     fail.touch()
@@ -112,21 +115,46 @@ def test_a_wrong_file_changes_nothing_and_is_shown_until_it_is_right(
     database.check_drained()
 
 
-def test_what_needs_a_restart_is_said_and_not_applied(
+@pytest.mark.conformance("C110")
+def test_what_needs_a_restart_is_said_and_what_was_given_otherwise_wins(
     database: Database, commands: Commands, tmp_path: Path
 ) -> None:
     process = Configured(commands, database, tmp_path, "")
-    process.reload("[persistence]\npool_max_size = 3\n[scheduling]\nbatch_size = 9\n")
+    process.reload(
+        'dsn = "postgresql://me:hunter2@elsewhere/there"\n'
+        '[persistence]\nschema_name = "other"\n[scheduling]\nbatch_size = 9\n'
+        '[execution]\nbeat_interval = "333ms"\nconcurrency = 3\n'
+    )
     until(lambda: process.logged("settings.reloaded"))
     (reloaded,) = process.logged("settings.reloaded")
-    assert "persistence.pool_max_size" in str(reloaded["needs_restart"])
-    assert "scheduling.batch_size" in str(reloaded["applied"])
+    # The environment says the DSN and beat_interval, the command line concurrency.
+    assert reloaded["needs_restart"] == ["persistence.schema_name: perdure -> other"]
+    assert reloaded["applied"] == ["scheduling.batch_size: 500 -> 9"]
+    database.execute("insert into perdure.tasks (name) values ('short')")
+    until(lambda: database.rows("select from perdure.outcomes"))
 
 
-def test_a_new_level_of_the_log_holds_at_once(
+@pytest.mark.conformance("C110")
+def test_a_file_that_has_changed_changes_nothing_without_the_signal(
     database: Database, commands: Commands, tmp_path: Path
 ) -> None:
-    process = Configured(commands, database, tmp_path, '[logging]\nlevel = "info"\n')
+    process = Configured(commands, database, tmp_path, retries(0))
+    process.file.write_text(retries(1))
+    (tmp_path / "fail").touch()
+    task = fails_later(database, tmp_path / "fail")
+    until(lambda: database.rows("select from perdure.outcomes"))
+    assert database.value("select state from perdure.task(%s)", [task]) == "failed"
+    assert not process.logged("settings.reloaded")
+
+
+def test_a_new_level_and_form_of_the_log_hold_at_once(
+    database: Database, commands: Commands, tmp_path: Path
+) -> None:
+    process = Configured(
+        commands, database, tmp_path, '[logging]\nlevel = "info"\nformat = "console"\n'
+    )
+    until(lambda: "worker.started" in process.worker.said)
+    assert not process.logged("worker.started")
     process.reload('[logging]\nlevel = "debug"\n')
     until(lambda: process.logged("settings.reloaded"))
     database.execute("insert into perdure.tasks (name) values ('short')")

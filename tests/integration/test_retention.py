@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import cast
 
 import pytest
 from psycopg.conninfo import conninfo_to_dict
+from tests.kit import by_hand
 from tests.kit.databases import Database
 from tests.kit.stepping import stepped
 
+from perdure.client.sync import SyncTaskClient
 from perdure.run import chores
 from perdure.run.chores import Chores
 from perdure.store.database import Database as Store
@@ -160,3 +163,27 @@ def test_ids_go_on_behind_the_highest_of_the_default_partition(database: Databas
     assert database.value("select id from perdure.tasks_default") == 700_000_005
     next_range(database)
     assert enqueue(database) == 800_000_000
+
+
+def test_pruning_removes_in_every_range_what_ended_long_ago_and_counts_it_first(
+    database: Database,
+) -> None:
+    old, failed, live, recent = (enqueue(database) for _ in range(4))
+    end(database, old, "completed", 10)
+    end(database, failed, "failed", 10)
+    end(database, recent, "completed", 1)
+    by_hand.leave(database, old)
+    days = "older_than => interval '2 days'"
+    assert database.value(f"select perdure.prune({days}, dry_run => true)") == 2
+    assert database.value(f"select perdure.prune({days}, states => '{{cancelled}}')") == 0
+    assert database.value(f"select perdure.prune({days}, states => '{{completed}}')") == 1
+    assert database.rows("select id from perdure.tasks order by id") == [
+        (failed,), (live,), (recent,),
+    ]  # fmt: skip
+    assert not by_hand.left(database, old)
+    with SyncTaskClient(database.dsn, schema_name=database.schema) as client:
+        told: list[int] = []
+        assert client.prune(timedelta(days=2), told=told.append) == 1
+        assert told == [1]
+        assert client.prune(0, states=["failed", "cancelled"]) == 0
+    assert database.rows("select details ->> 'pruned' from perdure.audit") == [("1",), ("1",)]

@@ -21,7 +21,7 @@ from tests.kit.stepping import waits_for_a_lock
 
 from perdure.declare.context import TaskContext
 from perdure.run.events import WorkerStopped
-from perdure.run.worker import Options
+from perdure.run.options import Options
 from perdure.service import TaskService
 
 WORKER = ("worker", "-A", "tests.kit.whole:service")

@@ -17,7 +17,8 @@ from tests.kit.databases import Database
 from tests.kit.fleet import until
 from tests.kit.gate import lose
 
-from perdure.run.events import Bus, ChildEnded, ChildFailed, ChildStarted
+from perdure.run.bus import Bus
+from perdure.run.events import ChildEnded, ChildFailed, ChildStarted
 from perdure.run.supervisor import EXIT_CONFIGURATION, PAUSE_SECONDS_MAX, Supervisor
 from perdure.store.database import Database as Connections
 
@@ -54,7 +55,7 @@ def alive(database: Database, count: int) -> set[int]:
 
 def stop(supervisor: Command) -> None:
     supervisor.signal(signal.SIGTERM)
-    assert supervisor.wait() == 0
+    assert supervisor.wait() == 0, supervisor.said
 
 
 @pytest.mark.parametrize(
@@ -204,6 +205,49 @@ async def test_a_burst_whose_children_cannot_begin_ends_with_a_failure() -> None
         assert await supervisor.run() == 1
 
 
+async def test_a_file_that_has_become_wrong_ends_no_supervisor(tmp_path: Path) -> None:
+    bus, failures = Bus(), list[ChildFailed]()
+    right = tmp_path / "right"
+    script = f"test -e {tmp_path}/second && exit 0; touch {tmp_path}/second; exit 75"
+    wrong = f"test -e {right} || test ! -e {tmp_path}/second || exit {EXIT_CONFIGURATION}"
+    command = ["sh", "-c", f"{wrong}; {script}"]
+
+    def mend(event: ChildFailed) -> None:
+        failures.append(event)
+        right.touch()
+
+    bus.on(ChildFailed, mend)
+    supervisor = Supervisor(
+        command, 1, UNREACHABLE, grace=3, burst=True, bus=bus, is_configured=right.exists
+    )
+    async with asyncio.timeout(10):
+        assert await supervisor.run() == 0
+    assert [event.code for event in failures] == [EXIT_CONFIGURATION]
+    assert failures[0].again_in
+
+
+async def test_a_child_is_given_as_long_to_stop_as_the_settings_say_now(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("perdure.run.supervisor.KILL_MARGIN_SECONDS", 0.1)
+    script = "trap '' HUP; trap 'sleep 0.5; exit 0' TERM; touch ready; while :; do sleep 0.05; done"
+    bus, ends = Bus(), list[ChildEnded]()
+    bus.on(ChildEnded, ends.append)
+    bus.on(ChildFailed, ends.append)
+    monkeypatch.chdir(tmp_path)
+    supervisor = Supervisor(
+        ["sh", "-c", script], 1, UNREACHABLE, grace=0, burst=False, bus=bus, reload=lambda: 20
+    )
+    running = asyncio.create_task(supervisor.run())
+    while not (tmp_path / "ready").exists():
+        await asyncio.wait([running], timeout=0.01)
+    for number in (signal.SIGHUP, signal.SIGTERM):
+        os.kill(os.getpid(), number)
+        await asyncio.wait([running], timeout=0.05)
+    assert await running == 0
+    assert [event.code for event in ends] == [0]
+
+
 async def test_a_child_that_sighup_met_before_it_was_a_worker_is_replaced_at_once(
     tmp_path: Path,
 ) -> None:
@@ -293,15 +337,18 @@ def test_sighup_is_passed_on_to_every_child(
 ) -> None:
     config = tmp_path / "perdure.toml"
     config.write_text("[scheduling]\nbatch_size = 7\n")
-    supervisor = commands.start("--config", str(config), *WORKER, "--processes", "2")
+    supervisor = commands.start(
+        "--config", str(config), *WORKER, "--processes", "2", logging__level="info"
+    )
     children = alive(database, 2)
     config.write_text("[scheduling]\nbatch_size = 'many'\n")
     supervisor.signal(signal.SIGHUP)
     refused = "select pid from perdure.workers where problem like '%batch_size%'"
     until(lambda: {pid for (pid,) in database.rows(refused)} == children)
-    config.write_text("[scheduling]\nbatch_size = 8\n")
+    config.write_text("[scheduling]\nbatch_size = 8\n[execution]\nshutdown_grace = '4s'\n")
     supervisor.signal(signal.SIGHUP)
     until(lambda: not database.rows(refused))
+    until(lambda: supervisor.said.count("scheduling.batch_size: 7 -> 8") == 3)
     assert pids(database) == children
     stop(supervisor)
 

@@ -15,7 +15,7 @@ from tests.kit.running import Running, running
 from tests.kit.stepping import stepped
 
 from perdure.declare.context import TaskContext
-from perdure.run.worker import Options
+from perdure.run.options import Options
 from perdure.service import TaskService
 
 LONG: dict[str, Any] = {"scheduling__polling_delay": "30s", "execution__lease_duration": "60s",

@@ -107,7 +107,7 @@ class Backlogs:
         many, or many where there are none.
         """
         source = self._grown(rows) if rows else self._grown(10_000) if age == "stale" else None
-        with new_database(self._server, (source or self._seed).name, "file_copy") as database:
+        with new_database(self._server, (source or self._seed).name) as database:
             if age == "fresh":
                 database.execute("analyze")
             elif age == "empty" and rows:

@@ -34,3 +34,36 @@ def lease(database: Database, *ids: int) -> str:
         (own, NOBODY, list(ids)),
     )
     return own
+
+
+_LEFT = (
+    "attempts (task_id, attempt, kind) values (ID, 1, 'failure')",
+    "progress (task_id) values (ID)",
+    "mail (task_id, kind) values (ID, 'proceed')",
+    "alarms (task_id, at, kind) values (ID, now() + interval '1 day', 'expire')",
+    "inputs (task_id, after_id, position, label, rule) values (ID, 1, 0, 'a', 'run')",
+    "instances (key, number, task_id) values ('a', 1, ID)",
+)
+"""What side tables may still know of a task that has ended."""
+
+
+def leave(database: Database, task_id: int) -> None:
+    """Rows in each side table, as an ended task may have them."""
+    for row in _LEFT:
+        database.execute(f"insert into perdure.{row}".replace("ID", str(task_id)))
+
+
+def left(database: Database, task_id: int) -> list[str]:
+    """Which tables still know something of a task."""
+    tables = database.rows(
+        "select c.relname, a.attname"
+        " from pg_class as c join pg_attribute as a on a.attrelid = c.oid"
+        " where c.relnamespace = 'perdure'::regnamespace and c.relkind in ('r', 'p')"
+        " and not c.relispartition and (c.relname, a.attname) <> ('fires', 'task_id')"
+        " and (a.attname = 'task_id' or (c.relname, a.attname) = ('tasks', 'id'))"
+    )
+    asked = "select exists (select from perdure.{} where {} = %s)"
+    return [
+        table for table, column in tables
+        if database.value(asked.format(table, column), (task_id,))
+    ]  # fmt: skip

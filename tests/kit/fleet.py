@@ -14,6 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from tests.conformance.pooled import POOLED
 from tests.kit.clocks import shifted
 from tests.kit.databases import Database
 from tests.kit.ledger import VARIABLE, Ledger
@@ -31,6 +32,7 @@ QUICK = {
     "scheduling.sweep_interval": f"{SWEEP}s",
     "persistence.allow_unsafe_durability": "true",
     "logging.level": "warning",
+    **({"scheduling.wakeups": "off"} if POOLED else {}),
 }
 """The times of the fault catalogue's tests; what follows from them is in seconds, too."""
 B1 = LEASE + BEAT + 1.5 * POLL + SWEEP

@@ -7,7 +7,7 @@ import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 VARIABLE = "PERDURE_TEST_LEDGER"
 
@@ -28,6 +28,11 @@ class Ledger:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+
+    @classmethod
+    def here(cls) -> Self:
+        """That of the test which this process belongs to."""
+        return cls(Path(os.environ[VARIABLE]))
 
     def records(self, what: str | None = None, task_id: int | None = None) -> list[dict[str, Any]]:
         """All records, or those of one kind, or of one task, in the order of writing."""

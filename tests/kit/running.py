@@ -15,7 +15,8 @@ from psycopg.rows import dict_row
 from tests.kit.databases import Database
 from tests.kit.fleet import QUICK
 
-from perdure.run.worker import Options, Worker
+from perdure.run.options import Options
+from perdure.run.worker import Worker
 from perdure.service import TaskService
 from perdure.store.database import Session
 

@@ -86,7 +86,7 @@ async def pause() -> None:
 @asynccontextmanager
 async def stepped(database: Database, *, autocommit: bool = True) -> AsyncIterator[Stepped]:
     """A connection for steps; in autocommit the test says `begin` itself."""
-    connection = await psycopg.AsyncConnection.connect(database.dsn, autocommit=autocommit)
+    connection = await psycopg.AsyncConnection.connect(database.own_dsn, autocommit=autocommit)
     session = Stepped(database, connection)
     try:
         yield session

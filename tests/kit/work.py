@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 import sys
 
-from perdure.run.worker import Options
+from perdure.run.options import Options
 
 
 def main() -> int:

@@ -124,7 +124,7 @@ def test_without_one_defence_a_counterexample_is_found(expected: Expectation) ->
     assert explored(expected.size).violated is None  # it is the defence, not the size
 
 
-@pytest.mark.parametrize("step", STEPS)
-def test_the_explorations_meet_every_kind_of_step(step: str) -> None:
+def test_the_explorations_meet_every_kind_of_step() -> None:
+    # One test: each process that has a part of it would explore all sizes once more.
     taken = set().union(*(explored(size).taken for size in SIZES.values()))
-    assert any(step in label for label in taken)
+    assert [step for step in STEPS if not any(step in label for label in taken)] == []

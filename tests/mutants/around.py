@@ -75,8 +75,8 @@ MUTANTS: Final = (
         name="X18",
         says="an idle enqueuer that hears no wake-ups does not look by itself",
         file="service/perdure/run/enqueuer.py",
-        old="if not self.listening or not self._served:\n            return tuning.polling_delay",
-        new="if not self.listening or not self._served:\n            return None",
+        old="not lanes:\n            return tuning.polling_delay",
+        new="not lanes:\n            return None",
         tests=WAKEUPS,
         red=("test_without_wake_ups_tasks_are_found_by_looking",),
     ),
@@ -174,16 +174,16 @@ MUTANTS: Final = (
         name="X37",
         says="a unique key that is there is read without a lock on its row",
         file=f"{FUNCTIONS}/hold_key.1.sql",
-        old="""unique_keys as k (key, task_id, request_id)
-    values (hold_key.unique_key, new_id, hold_key.request_id)
+        old="""unique_keys as k (key, task_id, request_id, held_for)
+    values (hold_key.unique_key, new_id, hold_key.request_id, hold_key.unique_for)
     on conflict (key) do update set key = excluded.key
-    returning k.task_id, k.request_id, k.answer into holder, asked, answered;
+    returning k.task_id as id, k.request_id as asked, k.answer as answered, k.held_for into named;
 """,
-        new="""unique_keys as k (key, task_id, request_id)
-    select hold_key.unique_key, new_id, hold_key.request_id
+        new="""unique_keys as k (key, task_id, request_id, held_for)
+    select hold_key.unique_key, new_id, hold_key.request_id, hold_key.unique_for
     where not exists (select from perdure.unique_keys as k where k.key = hold_key.unique_key)
     on conflict (key) do nothing;
-    select k.task_id, k.request_id, k.answer into holder, asked, answered
+    select k.task_id as id, k.request_id as asked, k.answer as answered, k.held_for into named
     from perdure.unique_keys as k where k.key = hold_key.unique_key;
 """,
         tests=BY_HAND,
@@ -202,8 +202,8 @@ MUTANTS: Final = (
         name="X62",
         says="an enqueue under a key that comes again makes another task",
         file=f"{FUNCTIONS}/hold_key.1.sql",
-        old="if asked = hold_key.request_id then",
-        new="if false then",
+        old="if not repeated or named.asked = hold_key.request_id then",
+        new="if not repeated then",
         tests=LOST_REPLIES,
         red=("test_an_enqueue_with_a_key_is_repeated_and_makes_one_task",),
     ),
@@ -246,7 +246,7 @@ MUTANTS: Final = (
     Mutant(
         name="X52",
         says="nobody obeys the mail of tasks in no lease",
-        file="service/perdure/run/beat.py",
+        file="service/perdure/run/duties.py",
         old="if heard.mail and upkeep.obey(session, PROMOTE_MOST):",
         new="if heard.mail and False:",
         tests=CANCEL,
@@ -265,8 +265,8 @@ MUTANTS: Final = (
         name="X54",
         says="a follower is counted by everybody who tells it, not by who takes the edge away",
         file=f"{FUNCTIONS}/unblock.1.sql",
-        old="into followers from cut as c;",
-        new="into freed from cut as c;",
+        old="from unnest(cut_of) as i group by i) as c",
+        new="from unnest(followers) as i group by i) as c",
         tests=MAIL,
         red=("test_a_follower_is_counted_by_one_of_two_that_tell_it",),
     ),
@@ -305,5 +305,41 @@ MUTANTS: Final = (
         new="< RETIRE_MOST:",
         tests="tests/integration/test_retention.py",
         red=("test_a_locked_key_does_not_keep_the_other_batches_from_being_retired",),
+    ),
+    Mutant(
+        name="X235",
+        says="a range that is dropped takes along what its name keeps longer",
+        file="migrations/sql/functions/drop_range.1.sql",
+        old="coalesce(y.keep_results, case o.state",
+        new="coalesce(null, case o.state",
+        tests="tests/conformance/test_retention.py",
+        red=("test_what_ended_long_ago_goes_with_all_of_it_and_what_is_needed_stays",),
+    ),
+    Mutant(
+        name="X236",
+        says="what stayed longer for its name goes with the next turn",
+        file="migrations/sql/functions/retire.1.sql",
+        old="case when named then (",
+        new="case when false then (",
+        tests="tests/conformance/test_retention.py",
+        red=("test_what_ended_long_ago_goes_with_all_of_it_and_what_is_needed_stays",),
+    ),
+    Mutant(
+        name="X237",
+        says="pruning removes what is not old enough",
+        file="migrations/sql/functions/prune_after.1.sql",
+        old="perdure.remove_ended(old)",
+        new="perdure.remove_ended(array(select task_id from perdure.outcomes))",
+        tests="tests/conformance/test_retention.py",
+        red=("test_pruning_counts_and_erasing_leaves_the_counters_and_no_payload",),
+    ),
+    Mutant(
+        name="X238",
+        says="a drained worker claims again when a queue is resumed",
+        file="service/perdure/run/news.py",
+        old='{**self._paused, "*": True} if self.draining else self._paused',
+        new="self._paused",
+        tests="tests/integration/test_draining.py",
+        red=("test_a_drained_worker_takes_nothing_more_and_another_goes_on",),
     ),
 )

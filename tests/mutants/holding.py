@@ -241,8 +241,8 @@ taken as materialized (
     Mutant(
         name="X45",
         says="who comes back from an outage judges the others at once",
-        file=f"{RUN}/beat.py",
-        old="if heard.dead and gapless >= 2 * pace.beat_interval:",
+        file=f"{RUN}/duties.py",
+        old="if heard.dead and judges:",
         new="if heard.dead:",
         tests=SERVER_RESTART,
         red=("test_after_an_outage_of_three_leases_no_living_worker_is_taken_for_dead",),

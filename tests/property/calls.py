@@ -90,7 +90,8 @@ class Calls:
         """A new worker."""
         self.workers += 1
         self.ask("register", id=self.workers, name="w", host="h", pid=self.workers, version="1",
-                 lease_seconds=1e6, queues=["q"], names=list(NAMES), slots=9)  # fmt: skip
+                 lease_seconds=1e6, queues=["q"], names=list(NAMES), slots=9, draining=False,
+                 schedules=[])  # fmt: skip
         return self.workers
 
     def enqueue(self, entry: dict[str, Any]) -> None:
@@ -160,13 +161,15 @@ class Calls:
         (row,) = self.ask(
             "beat", worker=worker, running=array_literal(running), lease_seconds=1e6,
             held=array_literal({self.runs[id_].claimed.lease for id_ in mine}), problem=None,
+            looks_in=None, satisfied=[],
         )  # fmt: skip
         keys = ("alive", "at", "lost", "letters", "dead", "due_in", "unlaned", "mail", "paused")
         heard = dict(zip(keys, row, strict=False))
         for id_ in running:
             self.model.tasks[id_].known = True
         assert (heard["alive"], heard["lost"], heard["dead"]) == (True, [], False)
-        told = {letter["task_id"] for letter in heard["letters"] or ()}
+        letters = heard["letters"] or ()
+        told = {letter["task_id"] for letter in letters if letter["kind"] != "follower"}
         assert told == {id_ for id_ in mine if self.model.tasks[id_].stopping}
         timed = [t for t in self.model.at("waiting") if t.due is not None and not t.after]
         assert (heard["due_in"] is None) == (not timed)

@@ -50,14 +50,18 @@ BROKEN = " union all ".join(
 priorities = st.sampled_from(PRIORITIES)
 names = st.sampled_from((*NAMES, *NAMES, *NAMES, UNKNOWN))
 keys = st.sampled_from("vw")
-entries = st.fixed_dictionaries(
-    {"name": names, "priority": priorities},
-    optional={
-        "delay": st.just(MINUTE),
-        "unique_key": st.sampled_from("kl"),
-        "unique_policy": st.sampled_from(("keep", "replace")),
-        "max_retries": st.integers(0, 1),
-    },
+entries = (
+    st.fixed_dictionaries(
+        {"name": names, "priority": priorities},
+        optional={
+            "delay": st.just(MINUTE),
+            "unique_key": st.sampled_from("kl"),
+            "unique_policy": st.sampled_from(("keep", "replace")),
+            "max_retries": st.integers(0, 1),
+        },
+    )
+    .map(lambda entry: entry if "unique_key" in entry else {**entry, "unique_policy": None})
+    .map(lambda entry: {key: value for key, value in entry.items() if value is not None})
 )
 signals = st.fixed_dictionaries(
     {},
@@ -134,7 +138,9 @@ class Machine(RuleBasedStateMachine):
     @rule(data=st.data())
     def retry(self, data: st.DataObject) -> None:
         task = self.drawn(data, self.model.at("ended", "waiting"))
-        answer = self.calls.ask("retry", id=task.id, patch=None, execution_metadata=None)
+        answer = self.calls.ask(
+            "retry", id=task.id, patch=None, execution_metadata=None, with_dependents=False
+        )
         assert answer == [(self.model.retry(task),)]
 
     @rule(
@@ -205,8 +211,13 @@ class Machine(RuleBasedStateMachine):
     @rule(data=st.data(), whole=st.booleans(), checkpoint=st.none() | st.integers(0, 9))
     def finish_plain(self, data: st.DataObject, whole: bool, checkpoint: int | None) -> None:
         task, run = self.run_drawn(data)
+        if run.claimed.followed:
+            return  # not plain: its followers are released with its end
         lease = run.claimed.lease
-        ids = [id_ for id_, other in self.calls.runs.items() if other.claimed.lease == lease]
+        ids = [
+            id_ for id_, other in self.calls.runs.items()
+            if other.claimed.lease == lease and not other.claimed.followed
+        ]  # fmt: skip
         self.calls.finish_plain(run, ids if whole else [task.id], checkpoint)
 
     @precondition(lambda self: any(not run.begun for run in self.calls.runs.values()))
@@ -232,7 +243,8 @@ class Machine(RuleBasedStateMachine):
     @rule(seconds=st.sampled_from((MINUTE, 2 * MINUTE)))
     def pass_time_and_promote(self, seconds: float) -> None:
         self.calls.pass_time(seconds)
-        moved, due_in = self.calls.ask("promote", at_most=100)[0]
+        moved, due_in, rung = self.calls.ask("promote", at_most=100)[0]
+        assert rung == 0
         assert moved == self.model.promote()
         assert due_in is None or due_in > 0
 

@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+from tests.types.right_lifespans import Uses, client, number
+from tests.types.right_lifespans import builder as lifespans
 from tests.types.right_use import (
+    FetchContext,
+    Fetching,
     ImportProblem,
     ImportProgress,
     ImportReport,
     ImportRequest,
+    Queued,
     builder,
     catalogue_import,
     double,
     fetch,
+    fetch_page,
+    machine,
     nightly_cleanup,
 )
 
 from perdure.declare.context import TaskContext
 from perdure.declare.kind import NewTask, TaskKind
 from perdure.declare.sync_context import SyncTaskContext
-from perdure.tasks.outcomes import Failure
+from perdure.tasks.outcomes import End, Failure, Next, Success
+from perdure.tasks.triggers import Every
 
 
 class WrongResult:
@@ -83,9 +91,30 @@ async def wrong_metadata(context: TaskContext[ImportRequest, None]) -> None:
     context.progress(1)
 
 
+@machine.on(Queued)  # refused: no such state
+async def wrong_state(state: Queued, context: FetchContext) -> Next[ImportReport]:
+    return Next(ImportReport(rows=len(state.kind) + context.attempt))
+
+
+@machine.on(Fetching)  # refused: another state
+async def other_state(state: Queued, context: FetchContext) -> Next[Queued]:
+    return Next(Queued(kind=state.kind)) if context.attempt else Next(state)
+
+
+@machine.on(Queued)  # refused: another result
+async def wrong_end(state: Queued, context: FetchContext) -> End[Queued, str]:
+    return End(state, Success(context.metadata.url))
+
+
+@machine.on(Fetching)  # refused: neither Next nor End
+async def no_end(state: Fetching, context: FetchContext) -> ImportReport:
+    await context.checkpoint()
+    return ImportReport(rows=len(state.url))
+
+
 TaskKind("wrong", ImportRequest, metadata=3)  # refused: said twice
 TaskKind(ImportRequest)  # refused: a name first
-NewTask(catalogue_import, ImportRequest(url="a"), unique_policy="append")  # refused: no such policy
+NewTask(catalogue_import, ImportRequest(url="a"), unique_policy="drop")  # refused: no such policy
 NewTask(catalogue_import, ImportProblem(reason="a"))  # refused: another model
 NewTask(catalogue_import, ImportRequest(url="a"), execution_metadata=3)  # refused: another model
 NewTask(nightly_cleanup, ImportRequest(url="a"))  # refused: takes none
@@ -97,7 +126,19 @@ builder.add_task(lambda task: task.of(catalogue_import).handled_by(WrongError())
 builder.add_task(lambda task: task.of(catalogue_import).made_by(WrongResult))  # refused
 builder.add_task(lambda task: task.of(catalogue_import).with_retries(max=3))  # refused
 builder.add_task(lambda task: task.named("a").with_retry(give_up_on="ValueError"))  # refused
-builder.add_task(lambda task: task.named("a").with_unique_key(str, policy="append"))  # refused
+builder.add_task(lambda task: task.named("a").with_unique_key(str, policy="drop"))  # refused
 builder.add_task(lambda task: task.of(catalogue_import).with_unique_key(lambda m: m.id))  # refused
+builder.add_task(lambda task: task.of(catalogue_import).handled_by(machine))  # refused
+builder.add_task(lambda task: task.of(fetch_page).made_by(machine))  # refused
 builder.task("name", timeout="soon")  # refused: seconds
 builder.configur_execution(concurrency=3)  # refused: no such method
+lifespans.add_task(lambda task: task.named("a").made_by(Uses, number, client))  # refused: order
+lifespans.add_task(lambda task: task.named("a").made_by(Uses, client))  # refused: takes two
+lifespans.add_lifespan("seven", lambda: 7)  # refused: no context manager, no generator
+lifespans.add_singleton("seven", lambda: 7)  # refused: the same
+number.value.upper()  # refused: a number
+builder.add_schedule("a", catalogue_import, Every(60), ImportProblem(reason="a"))  # refused
+builder.add_schedule("a", catalogue_import, Every(60))  # refused: takes metadata
+builder.add_schedule("a", nightly_cleanup, "@daily")  # refused: a trigger
+builder.add_schedule("a", nightly_cleanup, Every(60), overlap="both")  # refused: no such word
+builder.schedule(Every(60), jiter=5)  # refused: no such option

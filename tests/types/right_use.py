@@ -3,17 +3,31 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
-from typing import assert_type
+from datetime import datetime, timedelta
+from typing import Literal, TypeAlias, assert_type
 
 from pydantic import BaseModel
 
+from perdure.client.client import TaskClient
+from perdure.client.sync import SyncTaskClient
 from perdure.declare.builder import Declared, ServiceBuilder
 from perdure.declare.context import TaskContext
 from perdure.declare.kind import Enqueued, NewTask, TaskKind
+from perdure.declare.machine import StateMachine
 from perdure.declare.sync_context import SyncTaskContext
-from perdure.tasks.outcomes import Cancelled, Failure, Outcome, Retry, Success, Suspended
+from perdure.store.schedule_views import ScheduleView
+from perdure.tasks.outcomes import (
+    Cancelled,
+    End,
+    Failure,
+    Next,
+    Outcome,
+    Retry,
+    Success,
+    Suspended,
+)
 from perdure.tasks.policies import UNLIMITED, Delays, Exponential, Linear, RetryPolicy, Timeouts
+from perdure.tasks.triggers import Cron, Every
 from perdure.testing import arun, run
 
 
@@ -123,6 +137,65 @@ def plain(context: SyncTaskContext[ImportRequest, None]) -> int:
     return context.step("double", double, 4)
 
 
+class Queued(BaseModel):
+    kind: Literal["queued"] = "queued"
+
+
+class Fetching(BaseModel):
+    kind: Literal["fetching"] = "fetching"
+    url: str
+
+
+State: TypeAlias = Queued | Fetching
+
+
+class Fetched(BaseModel):
+    state: State = Queued()
+
+
+fetch_page = TaskKind(
+    "page.fetch",
+    ImportRequest,
+    execution_metadata=Fetched,
+    result=ImportReport,
+    error=ImportProblem,
+)
+FetchContext: TypeAlias = TaskContext[ImportRequest, Fetched]
+machine = StateMachine[ImportRequest, Fetched, State, ImportReport, ImportProblem](max_steps=10)
+
+
+@machine.on(Queued)
+async def queued(state: Queued, context: FetchContext) -> Next[Fetching]:
+    assert_type(context.execution_metadata.state, State)
+    return Next(Fetching(url=context.metadata.url + state.kind))
+
+
+@machine.on(Fetching)
+async def fetching(
+    state: Fetching, context: FetchContext
+) -> Next[Queued] | End[State, ImportReport, ImportProblem]:
+    match context.attempt:
+        case 1:
+            return End(state, Suspended(wait_key=state.url))
+        case 2:
+            return End(Queued(), Failure(ImportProblem(reason="gone"), final=True))
+        case 3:
+            return Next(Queued())
+        case _:
+            return End(state, Success(ImportReport(rows=1)))
+
+
+untyped = StateMachine(field="state")
+
+
+@untyped.on(Queued)
+def at_once(state: Queued, context: SyncTaskContext[ImportRequest, Fetched]) -> End[Queued, int]:
+    return End(state, Success(len(context.metadata.url)))
+
+
+untyped.on(Fetching)(lambda state, _context: End(state, Success(1)))
+
+
 def upgrade(old: dict[str, object]) -> dict[str, object]:
     return {"rows": old["count"]}
 
@@ -154,6 +227,11 @@ service = (
             .described_as("Builds a report")
         )
     )
+    .add_task(lambda task: task.of(fetch_page).handled_by(machine))
+    .add_task(lambda task: task.named("page.count").handled_by(untyped))
+    .add_schedule("nightly", "catalogue.import", Cron("@daily"), {"url": "a"}, overlap="queue")
+    .add_schedule("import", catalogue_import, Every(60), ImportRequest(url="a"), jitter=5)
+    .add_schedule("count", "page.count", Every(timedelta(hours=1)), {"url": "a"}, tags=["a"])
     .on("task.completed", print)
     .build()
 )
@@ -167,8 +245,19 @@ assert_type(new_tasks, list[NewTask[ImportRequest, ImportProgress]])
 assert_type(NewTask(nightly_cleanup), NewTask[None, None])
 
 
+async def scheduled(client: TaskClient, blocking: SyncTaskClient) -> None:
+    put = await client.put_schedule("a", catalogue_import, Every(60), ImportRequest(url="a"))
+    assert_type(put, str)
+    await client.put_schedule("b", nightly_cleanup, Cron("@daily"), policy="keep")
+    blocking.put_schedule("c", "by.name", Every(60), {"any": 1}, keep_phase=False, flex=30)
+    assert_type(await client.get_schedule("a"), ScheduleView | None)
+    assert_type(await client.preview_schedule(Every(60), 3), list[datetime])
+    assert_type((await client.run_schedule("a")).task_id, int | None)
+
+
 async def in_tests() -> None:
     outcome = run(ImportCatalogue([]), ImportRequest(url="a"), execution_metadata=ImportProgress())
     if isinstance(outcome, Failure):
         assert outcome.final
+    await arun(machine, ImportRequest(url="a"), kind=fetch_page)
     await arun(plain, ImportRequest(url="a"), stop="shutdown")

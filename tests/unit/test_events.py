@@ -10,10 +10,10 @@ import pytest
 
 from perdure.errors import ConfigurationError
 from perdure.run import events
+from perdure.run.bus import Bus
 from perdure.run.events import (
     EVENTS,
     NAMES,
-    Bus,
     Event,
     ListenerFailed,
     QueuePaused,

@@ -11,10 +11,10 @@ import pytest
 import structlog
 
 from perdure.run import logs
+from perdure.run.bus import Bus
 from perdure.run.events import (
     EVENTS,
     NAMES,
-    Bus,
     Event,
     ListenerFailed,
     QueuePaused,

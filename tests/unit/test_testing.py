@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 from pydantic import BaseModel
@@ -189,3 +190,11 @@ def test_a_finished_definition_can_be_run_and_no_handler_is_an_error() -> None:
     assert run(definition, Request(pages=["a"])) == Success(Report(pages=1))
     with pytest.raises(RegistrationError, match="no handler"):
         run(3)
+
+
+def test_a_rehearsal_says_whether_the_deadline_has_passed() -> None:
+    def late(context: SyncTaskContext[Any]) -> bool:
+        return context.deadline_passed
+
+    assert run(late) == Success(result=False)
+    assert run(late, deadline_passed=True) == Success(result=True)

@@ -14,7 +14,7 @@ begin
         attempt = greatest(p.attempt, excluded.attempt),
         started_at = coalesce(p.started_at, excluded.started_at),
         crashes = 0,
-        marks = p.marks & 3 | 2,
+        marks = p.marks & 11 | 2,
         version = excluded.version,
         execution_metadata = coalesce(excluded.execution_metadata, p.execution_metadata),
         steps = coalesce(excluded.steps, p.steps);

@@ -1,5 +1,5 @@
 -- Drops one whole range of ids whose tasks have ended long enough ago: 5 MB of WAL per million rows
--- instead of 429 for deletes. What must stay (not ended, inside its own retention, followed) is copied
+-- instead of 429 for deletes. What must stay (not ended, inside its own retention, followed, holding a key) is copied
 -- into the default partition first, in the same transaction; a range with more of that than the bound
 -- waits. Answers the number of the range, or null.
 create function perdure.drop_range(completed interval, failed interval, cancelled interval, keep_most integer)
@@ -12,9 +12,16 @@ declare
     kept bigint;
     stays constant text := $q$
         select t.id from %1$I.tasks_%2$s as t left join %1$I.outcomes_%2$s as o on o.task_id = t.id
+        left join %1$I.task_types as y on y.name = t.name
         where o.task_id is null or o.finished_at >= (select clock_timestamp())
-            - case o.state when 'completed' then $1 when 'failed' then $2 else $3 end
-            or exists (select from %1$I.edges as e where e.after_id = t.id) $q$;
+            - coalesce(y.keep_results, case o.state when 'completed' then $1 when 'failed' then $2 else $3 end)
+            or exists (select from %1$I.edges as e where e.after_id = t.id)
+            or exists (
+                select from %1$I.inputs as i where i.after_id = t.id
+                    and not exists (select from %1$I.outcomes as f where f.task_id = i.task_id))
+            or t.unique_key is not null and exists (
+                select from %1$I.unique_keys as k
+                where k.key = t.unique_key and k.task_id = t.id and o.finished_at > (select clock_timestamp()) - k.held_for) $q$;
 begin
     set local lock_timeout = '500ms';
     -- Ranges are made and dropped by one at a time: what a second has seen may be gone when it comes to it.

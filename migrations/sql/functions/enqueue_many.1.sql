@@ -5,10 +5,7 @@ create function perdure.enqueue_many(tasks jsonb) returns table ("position" inte
     language plpgsql security definer set search_path = pg_catalog, perdure, pg_temp as $$
 #variable_conflict use_column
 declare
-    wrong record;
     entry record;
-    metadata_bytes bigint := perdure.setting('metadata_bytes');
-    checkpoint_bytes bigint := perdure.setting('checkpoint_bytes');
 begin
     if jsonb_typeof(tasks) is distinct from 'array' then
         perform perdure.refuse('PD004|tasks must be a JSON array|[{"name": ..., "metadata": {...}}, ...]');
@@ -21,28 +18,10 @@ begin
         return query select p.position, p.task_id, 'created' from perdure.enqueue_plain(tasks) as p;
         return;
     end if;
-    select (e.n - 1)::integer as at, perdure.entry_problem(e.entry) as problem into wrong
-    from jsonb_array_elements(enqueue_many.tasks) with ordinality as e (entry, n)
-    where not perdure.is_plain(e.entry) and perdure.entry_problem(e.entry) is not null
-    order by e.n limit 1;
-    if found then
-        perform perdure.refuse(wrong.problem, wrong.at);
-    end if;
-    select e.at, e.problem into wrong
-    from (
-        select (e.n - 1)::integer as at, perdure.problem(
-            x.name, coalesce(x.metadata, '{}'), x.queue, x.priority, x.run_at, x.tags, x.requires, x.headers,
-            x.max_retries, x.retry_delays, x.unique_key, metadata_bytes, make_interval(secs => x.delay),
-            coalesce(x.unique_policy, 'keep'), x.execution_metadata, checkpoint_bytes) as problem
-        from jsonb_array_elements(enqueue_many.tasks) with ordinality as e (entry, n)
-        cross join lateral jsonb_to_record(e.entry) as x (
-            name text, metadata jsonb, queue text, priority integer, delay double precision, run_at timestamptz,
-            unique_key text, unique_policy text, tags text[], requires text[], headers jsonb, max_retries integer,
-            retry_delays double precision[], execution_metadata jsonb)
-    ) as e
-    where e.problem is not null order by e.at limit 1;
-    if found then
-        perform perdure.refuse(wrong.problem, wrong.at);
+    perform perdure.check_entries(tasks);
+    if exists (select from jsonb_array_elements(enqueue_many.tasks) as e (entry) where jsonb_typeof(e.entry -> 'after') = 'array') then
+        return query select g.position, g.task_id, g.answer from perdure.enqueue_graph(tasks) as g;
+        return;
     end if;
     -- Entries with a key are measured one by one: a request that comes again adds nothing.
     perform perdure.keep_depth(q.name) from (
@@ -55,21 +34,21 @@ begin
     with entries as materialized (
         select e.n, nextval('tasks_id_seq') as id, x.name, coalesce(x.metadata, '{}') as metadata, x.queue,
             x.priority, coalesce(x.run_at, clock_timestamp() + make_interval(secs => x.delay)) as due, x.tags,
-            x.requires, x.headers, x.max_retries, x.retry_delays, x.execution_metadata
+            x.requires, x.headers, x.max_retries, x.retry_delays, x.execution_metadata, x.expires_at, x.deadline_at
         from jsonb_array_elements(enqueue_many.tasks) with ordinality as e (entry, n)
         cross join lateral jsonb_to_record(e.entry) as x (
             name text, metadata jsonb, queue text, priority integer, delay double precision, run_at timestamptz,
             tags text[], requires text[], headers jsonb, max_retries integer,
-            retry_delays double precision[], execution_metadata jsonb)
+            retry_delays double precision[], execution_metadata jsonb, expires_at timestamptz, deadline_at timestamptz)
         where e.entry ->> 'unique_key' is null),
     presets as (
         insert into perdure.progress (task_id, execution_metadata)
         select e.id, e.execution_metadata from entries as e where e.execution_metadata is not null),
     added as (
         insert into perdure.tasks (id, name, metadata, queue, priority, run_at, tags, requires, headers,
-            max_retries, retry_delays)
+            max_retries, retry_delays, expires_at, deadline_at)
         select e.id, e.name, e.metadata, e.queue, e.priority, e.due, e.tags, e.requires, e.headers,
-            e.max_retries, e.retry_delays
+            e.max_retries, e.retry_delays, e.expires_at, e.deadline_at
         from entries as e order by e.n)
     select (e.n - 1)::integer, e.id, 'created' from entries as e order by e.n;
 
@@ -80,7 +59,8 @@ begin
         cross join lateral jsonb_to_record(e.entry) as x (
             name text, metadata jsonb, queue text, priority integer, delay double precision, run_at timestamptz,
             unique_key text, unique_policy text, tags text[], requires text[], headers jsonb, max_retries integer,
-            retry_delays double precision[], execution_metadata jsonb, request_id uuid)
+            retry_delays double precision[], execution_metadata jsonb, request_id uuid,
+            expires_at timestamptz, deadline_at timestamptz, unique_for double precision, max_delay double precision)
         where x.unique_key is not null
         order by x.unique_key collate "C", e.n
     loop
@@ -90,6 +70,8 @@ begin
             entry.name, coalesce(entry.metadata, '{}'), entry.queue, entry.priority,
             make_interval(secs => entry.delay), entry.run_at, entry.unique_key,
             coalesce(entry.unique_policy, 'keep'), entry.tags, entry.requires, entry.headers,
-            entry.max_retries, entry.retry_delays, entry.execution_metadata, entry.request_id) as made;
+            entry.max_retries, entry.retry_delays, entry.execution_metadata, entry.request_id, null,
+            entry.expires_at, entry.deadline_at, make_interval(secs => entry.unique_for),
+            make_interval(secs => entry.max_delay)) as made;
     end loop;
 end $$;

@@ -15,16 +15,17 @@ create function perdure.entry_problem(entry jsonb) returns text
             ('delay', 'number'), ('run_at', 'string'), ('unique_key', 'string'), ('unique_policy', 'string'),
             ('tags', 'array'), ('requires', 'array'), ('headers', 'object'), ('max_retries', 'number'),
             ('retry_delays', 'array'), ('execution_metadata', 'object'),
-            ('request_id', 'string')
+            ('request_id', 'string'), ('after', 'array'), ('expires_at', 'string'), ('deadline_at', 'string'),
+            ('unique_for', 'number'), ('max_delay', 'number')
         ) as allowed (key, kind) on allowed.key = member.key
         where allowed.kind is null
             or jsonb_typeof(member.value) not in (allowed.kind, 'null')
             or member.key in ('priority', 'max_retries') and (member.value)::text !~ '^-?[0-9]{1,9}$' and member.value <> 'null'
-            or member.key = 'delay' and (member.value)::text !~ '^-?[0-9]{1,10}([.][0-9]+)?$' and member.value <> 'null'
+            or member.key in ('delay', 'unique_for', 'max_delay') and (member.value)::text !~ '^-?[0-9]{1,10}([.][0-9]+)?$' and member.value <> 'null'
             or member.key = 'retry_delays' and (member.value)::text !~ '^\[(-?[0-9]{1,9}([.][0-9]+)?(, |\]$))*$' and member.value not in ('null', '[]')
             or member.key = 'request_id' and (member.value #>> '{}') !~ '^[0-9a-f]{8}(-?[0-9a-f]{4}){3}-?[0-9a-f]{12}$'
             or member.key in ('tags', 'requires') and jsonb_path_exists(member.value, 'strict $[*] ? (@.type() != "string")', silent => true)
-            or member.key = 'run_at' and ((member.value #>> '{}') !~ '^(?!0+-|.*-(02-30|0[2469]-31|11-31))[0-9]{4,5}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])([T ]([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9]([.][0-9]+)?)?(Z|[+-](0[0-9]|1[0-5])(:?[0-5][0-9])?)?)?$'
+            or member.key in ('run_at', 'expires_at', 'deadline_at') and ((member.value #>> '{}') !~ '^(?!0+-|.*-(02-30|0[2469]-31|11-31))[0-9]{4,5}-(0[1-9]|1[0-2])-(0[1-9]|[12][0-9]|3[01])([T ]([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9]([.][0-9]+)?)?(Z|[+-](0[0-9]|1[0-5])(:?[0-5][0-9])?)?)?$'
                 or (member.value #>> '{}') ~ '^[0-9]+-02-29' and not exists (
                     select from (select substring(member.value #>> '{}' from '^[0-9]+')::numeric as year) as y
                     where y.year % 4 = 0 and (y.year % 100 <> 0 or y.year % 400 = 0)))

@@ -1,5 +1,5 @@
 -- The last part of settle for a task that ends: outcome, the task to enqueue when it is exhausted,
--- followers, left-over mail.
+-- left-over mail, its instance, followers.
 create function perdure.finish_run(task bigint, worker bigint, move jsonb) returns void
     language plpgsql set search_path = pg_catalog, perdure, pg_temp as $$
 declare
@@ -25,5 +25,8 @@ begin
         where t.id = task;
     end if;
     perform perdure.forget_mail(task);
-    perform perdure.unblock(task);
+    perform perdure.hand_over(task);
+    if perdure.unblock(task) then
+        perform pg_notify(perdure.channel() || '_mail', '');
+    end if;
 end $$;

@@ -7,7 +7,10 @@ declare
 begin
     delete from perdure.attempts where task_id between first_id and last_id and task_id not in (select id from pg_temp.kept_ids);
     delete from perdure.progress where task_id between first_id and last_id and task_id not in (select id from pg_temp.kept_ids);
+    delete from perdure.alarms where task_id between first_id and last_id and task_id not in (select id from pg_temp.kept_ids);
+    delete from perdure.inputs where task_id between first_id and last_id and task_id not in (select id from pg_temp.kept_ids);
     delete from perdure.mail where task_id between first_id and last_id and task_id not in (select id from pg_temp.kept_ids);
+    delete from perdure.instances where task_id between first_id and last_id and task_id not in (select id from pg_temp.kept_ids);
     delete from perdure.audit where task_id between first_id and last_id and task_id not in (select id from pg_temp.kept_ids);
     delete from perdure.unique_keys where task_id between first_id and last_id and task_id not in (select id from pg_temp.kept_ids);
 end $$;

@@ -1,5 +1,5 @@
 -- Obeys the mail of tasks in no lease: what finish_plain left, what passed a suspension uncommitted,
--- a cancel whose worker died. Answers how many letters it has dealt with. Each letter is locked, so
+-- a cancel whose worker died, a follower that came before the run. Answers how many letters it has dealt with. Each letter is locked, so
 -- that two turns at once do not obey it twice; those of running tasks stay. A beat runs this: what
 -- an open transaction stands in the way of is left for a later turn.
 create function perdure.obey(at_most integer) returns integer
@@ -22,6 +22,10 @@ begin
                 where w.wait_key = m.wait_key and w.reason = 'suspended' and perdure.sees(t.enqueued_by, m.posted_by))
             or m.task_id is not null
                 and (m.kind in ('cancel', 'replaced')
+                    -- The first is obeyed for all.
+                    or m.kind = 'follower' and not exists (
+                        select from perdure.mail as b
+                        where b.task_id = m.task_id and b.kind = 'follower' and b.id < m.id)
                     or m.kind = 'proceed'
                         and exists (select from perdure.waiting as w where w.task_id = m.task_id and w.reason = 'suspended')
                     or exists (select from perdure.outcomes as o where o.task_id = m.task_id)
@@ -37,7 +41,7 @@ begin
             select w.task_id from perdure.waiting as w join perdure.tasks as t on t.id = w.task_id
             where w.wait_key = letter.wait_key and w.reason = 'suspended' and perdure.sees(t.enqueued_by, letter.posted_by)
             order by w.task_id limit 1));
-        continue when target is null;
+        continue when target is null or not exists (select from perdure.mail as m where m.id = letter.id);
         begin
             place := perdure.locate(target);
             continue when place = 'lease';
@@ -57,7 +61,15 @@ begin
                 perform perdure.deliver(target, letter.body, letter.posted_at, letter.posted_by);
                 woken := woken || jsonb_build_object(coalesce(letter.wait_key, ''), target);
             else
-                continue;
+                -- It is known from now on: who takes it sees the mark. Its row is made anew, as a claim that
+                -- looked before this commit must not take it.
+                insert into perdure.progress as p (task_id, marks) values (target, 8)
+                on conflict (task_id) do update set marks = p.marks | 8 where p.marks & 8 = 0;
+                if place = 'ready' then
+                    perform perdure.take_out(target, place);
+                    perform perdure.place(array[target]);
+                end if;
+                delete from perdure.mail as m where m.task_id = target and m.kind = 'follower';
             end if;
             dealt := dealt + 1;
         exception when lock_not_available then

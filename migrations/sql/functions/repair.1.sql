@@ -32,6 +32,8 @@ begin
         returning w.task_id)
     select array_agg(distinct m.task_id) into removed
     from (select g.task_id from gone as g union all select e.task_id from ended as e) as m;
+    perform perdure.hand_over(i) from unnest(removed) as i
+    where not exists (select from perdure.leases as l where i = any (l.task_ids));
     lost := array(
         select t.id from perdure.tasks as t
         where t.id = any (repair.ids)

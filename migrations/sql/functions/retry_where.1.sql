@@ -15,6 +15,7 @@ begin
     elsif dry_run is not false then
         return cardinality(ids);
     end if;
+    perform perdure.lock_keys(ids);
     select count(*) filter (where a.answer = 'retried') into done
     from (select perdure.retry(i) as answer from unnest(ids) as i) as a;
     insert into perdure.audit (action, details) values ('retry_where', jsonb_strip_nulls(jsonb_build_object(

@@ -14,6 +14,10 @@ create table perdure.tasks (
     max_retries integer,
     retry_delays double precision[],
     headers jsonb,
+    expires_at timestamptz,
+    deadline_at timestamptz,
+    schedule_key text collate "C",
+    fire_at timestamptz,
     enqueued_by text not null default session_user,
     created_at timestamptz not null default now(),
     primary key (id)
@@ -22,6 +26,7 @@ create table perdure.tasks (
 create table perdure.tasks_default partition of perdure.tasks default;
 alter table perdure.tasks_default set (autovacuum_vacuum_insert_scale_factor = 0.1, autovacuum_analyze_scale_factor = 0.1);
 
--- Only tagged rows and rows with a key pay for these.
+-- Only tagged rows, rows with a key and rows of a schedule pay for these.
 create index tasks_tags on perdure.tasks using gin (tags) where tags is not null;
 create index tasks_unique_key on perdure.tasks (unique_key, id) where unique_key is not null;
+create index tasks_schedule on perdure.tasks (schedule_key, id) where schedule_key is not null;

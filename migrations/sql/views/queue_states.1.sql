@@ -1,4 +1,4 @@
--- One row per queue that is used or set.
+-- One row per queue that is used or set. concurrency: of each worker process.
 create view perdure.queue_states as
 with live as (
     select l.queue, r.task_id, 'ready' as place from perdure.ready as r join perdure.lanes as l on l.id = r.lane
@@ -27,7 +27,7 @@ select n.name as queue, coalesce(c.ready, 0) as ready, coalesce(c.waiting, 0) as
     coalesce(c.running, 0) as running,
     extract(epoch from clock_timestamp() - t.created_at)::double precision as oldest_ready_seconds,
     coalesce(f.failed, 0) as failed_last_hour,
-    coalesce(q.paused_at, a.paused_at) is not null as paused
+    coalesce(q.paused_at, a.paused_at) is not null as paused, q.max_depth, q.concurrency
 from (
     select queue as name from counted union select name from perdure.queues where name <> '*'
     union select queue from perdure.lanes where id <> 0

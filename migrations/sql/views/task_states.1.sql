@@ -1,5 +1,6 @@
 -- Every task with its state, derived from its place; without metadata, execution metadata, result,
--- error and headers. A task in no other place is ready: one snapshot, so nothing is in between.
+-- error and headers. A task in no other place is ready: one snapshot, so nothing is in between. The time is
+-- that of the statement: with a volatile function every column would be computed for every task that is looked at.
 create view perdure.task_states as
 select t.id, t.name, coalesce(t.queue, y.queue, 'default') as queue,
     coalesce(t.priority, y.priority, 5::smallint) as priority,
@@ -18,7 +19,13 @@ select t.id, t.name, coalesce(t.queue, y.queue, 'default') as queue,
         else coalesce(p.reason, 'first') end as reason,
     case
         when w.blockers > 0 then 'tasks ' || (
-            select string_agg(e.after_id::text, ', ' order by e.after_id) from perdure.edges as e where e.task_id = t.id)
+            select string_agg(e.after_id::text, ', ' order by e.after_id)
+            from (select e.after_id from perdure.edges as e where e.task_id = t.id order by e.after_id limit 10) as e)
+            || case when w.blockers > 10 then ' and ' || w.blockers - 10 || ' more' else '' end
+        when w.instance_key is not null then (
+            select count(*) from perdure.instances as i where i.key = w.instance_key) || ' of ' || coalesce((
+            select k.max_instances from perdure.task_types as k where k.name = split_part(w.instance_key, ' ', 1)), 0)
+            || ' instances busy'
         when w.task_id is not null then concat_ws(' or ',
             'wait key ' || w.wait_key, 'until ' || to_char(w.due_at at time zone 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS"Z"'),
             case when w.wait_key is null and w.due_at is null then 'proceed' end)
@@ -26,10 +33,8 @@ select t.id, t.name, coalesce(t.queue, y.queue, 'default') as queue,
             when exists (select from perdure.queues as q
                 where q.name in ('*', coalesce(t.queue, y.queue, 'default')) and q.paused_at is not null)
                 then 'queue ' || coalesce(t.queue, y.queue, 'default') || ' is paused'
-            when not exists (select from perdure.workers as k where t.name = any (k.names))
-                then 'no live worker knows ' || t.name
-            when cardinality(perdure.joined(t.requires, y.requires)) > 0
-                then 'no live worker satisfies ' || array_to_string(perdure.joined(t.requires, y.requires), ', ')
+            else perdure.unserved(coalesce(t.queue, y.queue, 'default'), t.name, case
+                when t.deadline_at <= statement_timestamp() then '{}' else perdure.joined(t.requires, y.requires) end)
             end
     end as waiting_for,
     coalesce(o.attempt, p.attempt + case when h.listed and p.started_at is null then 1 else 0 end,

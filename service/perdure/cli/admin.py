@@ -1,11 +1,18 @@
-"""Commands on queues and workers: queues, pause, resume, workers."""
+"""Commands on queues and workers: queues, set-queue, pause, resume, workers."""
 
 from __future__ import annotations
+
+from typing import Final, Literal
+
+import typer
 
 from perdure.cli.given import Given
 from perdure.cli.opening import open_client
 from perdure.cli.output import Output
+from perdure.store.operations import AS_IT_IS
 from perdure.store.views import WorkerState
+
+_SAID: Final = {True: "on", False: "off", None: None}
 
 
 def queues(given: Given, *, as_json: bool) -> int:
@@ -17,15 +24,39 @@ def queues(given: Given, *, as_json: bool) -> int:
         output.document(states)
         return 0
     output.table(
-        ("queue", "ready", "waiting", "running", "oldest ready s", "failed last hour", "state"),
+        ("queue", "ready", "waiting", "running", "oldest ready s", "failed last hour", "max depth",
+         "per worker", "state"),
         [
             (q.queue, q.ready, q.waiting, q.running, q.oldest_ready_seconds, q.failed_last_hour,
-             "paused" if q.paused else "open")
+             q.max_depth, q.concurrency, "paused" if q.paused else "open")
             for q in states
         ],
         empty="no queue has been used yet",
     )  # fmt: skip
     return 0
+
+
+def set_queue(given: Given, queue: str, *, max_depth: str | None, concurrency: str | None) -> int:
+    """Bound a queue, or take a bound away."""
+    with open_client(given) as client:
+        client.set_queue(
+            queue,
+            max_depth=_bound("--max-depth", max_depth),
+            concurrency=_bound("--concurrency", concurrency),
+        )
+    Output().line(f"queue {queue} set")
+    return 0
+
+
+def _bound(option: str, text: str | None) -> int | None:
+    """What an option says of a bound: nothing, `none`, or a whole number."""
+    if text is None:
+        return AS_IT_IS
+    if text == "none":
+        return None
+    if not (text.isascii() and text.removeprefix("-").isdigit()):  # the database says how small
+        raise typer.BadParameter(f"{text!r}: write a whole number, or none", param_hint=option)
+    return int(text)
 
 
 def pause(given: Given, queue: str, *, stop_running: bool) -> int:
@@ -44,6 +75,34 @@ def resume(given: Given, queue: str) -> int:
     return 0
 
 
+def constraints(given: Given, *, as_json: bool) -> int:
+    """Every constraint that somebody requires, declares or satisfies."""
+    output = Output(as_json=as_json)
+    with open_client(given) as client:
+        states = client.constraints()
+    if as_json:
+        output.document(states)
+        return 0
+    output.table(
+        ("name", "declared", "since", "workers", "ready"),
+        [
+            (c.name, _SAID[c.declared], c.changed_at, c.workers, c.ready)
+            for c in states
+        ],
+        empty="nothing is required or satisfied",
+    )  # fmt: skip
+    return 0
+
+
+def set_constraint(given: Given, name: str, satisfied: Literal["on", "off", "unset"]) -> int:
+    """Say for the whole cluster whether a constraint holds."""
+    said = {word: value for value, word in _SAID.items()}.get(satisfied)
+    with open_client(given) as client:
+        answer = client.set_constraint(name, said)
+    Output().line(f"constraint {name} {satisfied} ({answer})")
+    return 0
+
+
 def workers(given: Given, *, as_json: bool) -> int:
     """Every worker process that has a row."""
     output = Output(as_json=as_json)
@@ -53,10 +112,10 @@ def workers(given: Given, *, as_json: bool) -> int:
         output.document(states)
         return 0
     output.table(
-        ("id", "name", "state", "running", "slots", "queues", "last beat", "problem"),
+        ("id", "name", "state", "running", "slots", "queues", "satisfied", "last beat", "problem"),
         [
-            (w.id, w.name, _state(w), w.running, w.slots, w.queues or "all", w.heartbeat_at,
-             w.problem)
+            (w.id, w.name, _state(w), w.running, w.slots, w.queues or "all", w.satisfied,
+             w.heartbeat_at, w.problem)
             for w in states
         ],
         empty="no worker runs",
@@ -64,7 +123,19 @@ def workers(given: Given, *, as_json: bool) -> int:
     return 0
 
 
+def drain(given: Given, id: int) -> int:
+    """Let a worker process take no more tasks."""
+    with open_client(given) as client:
+        answer = client.drain_worker(id)
+    if answer == "not_found":
+        raise typer.BadParameter(f"there is no worker {id}: `perdure workers` lists them")
+    Output().line(f"worker {id} {answer.replace('_', ' ')}")
+    return 0
+
+
 def _state(worker: WorkerState) -> str:
     if not worker.alive:
         return "dead"
-    return "stopping" if worker.stopping else "alive"
+    if worker.stopping:
+        return "stopping"
+    return "draining" if worker.draining else "alive"

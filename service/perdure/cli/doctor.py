@@ -134,6 +134,16 @@ def check_unserved(inspector: Inspector, _settings: Settings) -> Finding:
     return Finding("unserved tasks", "warning", text, remedy, found)
 
 
+def check_schedules(inspector: Inspector, _settings: Settings) -> Finding:
+    """Every schedule can be evaluated, and somebody runs what it makes."""
+    found = inspector.schedules()
+    if not found:
+        return Finding("schedules", "ok", "every schedule fires, and some live worker serves it")
+    text = _listed(found, lambda row: f"{row.key}: {row.why}")
+    remedy = "put it anew, start workers that know its task, or `perdure schedules delete` it"
+    return Finding("schedules", "warning", text, remedy, found)
+
+
 def check_workers(inspector: Inspector, _settings: Settings) -> Finding:
     """No worker is dead or has something to say."""
     found = inspector.workers()
@@ -249,6 +259,7 @@ CHECKS: Final[dict[str, Check]] = {
     "misplaced tasks": check_places,
     "orphans": check_orphans,
     "unserved tasks": check_unserved,
+    "schedules": check_schedules,
     "workers": check_workers,
     "old snapshots": check_holders,
     "vacuum": check_vacuum,

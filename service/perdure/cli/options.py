@@ -11,8 +11,43 @@ Json: TypeAlias = Annotated[bool, typer.Option("--json", help="Print JSON, for p
 TaskId: TypeAlias = Annotated[int, typer.Argument(metavar="ID", help="Id of a task.")]
 TaskIds: TypeAlias = Annotated[list[int], typer.Argument(metavar="ID...", help="Ids of tasks.")]
 OneId: TypeAlias = Annotated[int | None, typer.Argument(metavar="ID", help="Id of a task.")]
+WorkerId: TypeAlias = Annotated[
+    int, typer.Argument(metavar="ID", help="Id of a worker, as `perdure workers` shows it.")
+]
 QueueName: TypeAlias = Annotated[
     str, typer.Argument(metavar="QUEUE", help="Name of a queue; * is all.")
+]
+QueueToSet: TypeAlias = Annotated[str, typer.Argument(metavar="QUEUE", help="Name of a queue.")]
+MaxDepth: TypeAlias = Annotated[
+    str | None,
+    typer.Option(metavar="N", help="Enqueues fail beyond so many due or running; none: no bound."),
+]
+QueueConcurrency: TypeAlias = Annotated[
+    str | None,
+    typer.Option(
+        "--concurrency",
+        metavar="N",
+        help="Each worker process runs so many of its tasks at once; none: no bound.",
+    ),
+]
+ConstraintName: TypeAlias = Annotated[
+    str, typer.Argument(metavar="NAME", help="Name of a constraint.")
+]
+OnOff: TypeAlias = Annotated[
+    Literal["on", "off", "unset"],
+    typer.Argument(metavar="on|off|unset", help="unset: only the workers' own probes say it."),
+]
+Requires: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option("--requires", metavar="NAME", help="A constraint; repeat for more."),
+]
+ExpiresAt: TypeAlias = Annotated[
+    str | None,
+    typer.Option(metavar="TIME", help="Fails unless started by then; ISO 8601 with a zone."),
+]
+DeadlineAt: TypeAlias = Annotated[
+    str | None,
+    typer.Option(metavar="TIME", help="From then on without constraints; ISO 8601 with a zone."),
 ]
 Application: TypeAlias = Annotated[
     str | None,
@@ -27,6 +62,10 @@ Application: TypeAlias = Annotated[
 # Beginnings.
 Input: TypeAlias = Annotated[
     Path | None, typer.Option(metavar="FILE", help="CSV file to import instead of our own.")
+]
+Tour: TypeAlias = Annotated[
+    bool,
+    typer.Option("--tour", help="Show a schedule, a chain, a constraint and a singleton."),
 ]
 Sql: TypeAlias = Annotated[bool, typer.Option("--sql", help="Print the SQL, change nothing.")]
 Revision: TypeAlias = Annotated[
@@ -85,8 +124,14 @@ UniqueKey: TypeAlias = Annotated[
     str | None, typer.Option(metavar="KEY", help="At most one live task holds it.")
 ]
 UniquePolicy: TypeAlias = Annotated[
-    Literal["keep", "replace"] | None,
-    typer.Option(metavar="keep|replace", help="If the key is held; default keep."),
+    Literal["keep", "replace", "append", "update", "reject"] | None,
+    typer.Option(metavar="POLICY", help="keep (default), replace, append, update or reject."),
+]
+UniqueFor: TypeAlias = Annotated[
+    str | None, typer.Option(metavar="1h", help="The key is held so long after the end.")
+]
+MaxDelay: TypeAlias = Annotated[
+    str | None, typer.Option(metavar="1h", help="Updates put it off so long at most.")
 ]
 TaskQueue: TypeAlias = Annotated[
     str | None, typer.Option(metavar="QUEUE", help="Instead of the task's own.")
@@ -102,6 +147,22 @@ Headers: TypeAlias = Annotated[
 ]
 MaxRetries: TypeAlias = Annotated[
     int | None, typer.Option(min=-1, metavar="N", help="-1: without end.")
+]
+RetryDelays: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option("--retry-delay", metavar="30s", help="Repeat for more; the last repeats."),
+]
+Follows: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--after",
+        metavar="ID[:RULE]",
+        help="Begin when that task has completed; RULE says what else: fail (default), cancel,"
+        " run. Repeat for more.",
+    ),
+]
+WithDependents: TypeAlias = Annotated[
+    bool, typer.Option("--with-dependents", help="So do those that ended because of it.")
 ]
 Timeout: TypeAlias = Annotated[str | None, typer.Option(metavar="30s", help="Give up then.")]
 States: TypeAlias = Annotated[

@@ -3,28 +3,26 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
-from datetime import datetime
-from pathlib import Path
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import typer
 
 from perdure.cli.given import Given
 from perdure.cli.opening import open_client
 from perdure.cli.output import Output, cell
+from perdure.cli.values import duration, durations, edge, json_object, moment
 from perdure.client.requests import SignalOptions
 from perdure.client.results import Patience
 from perdure.client.sync import SyncTaskClient
 from perdure.errors import PerdureError, TaskCancelled, TaskFailed, TaskNotFound
-from perdure.settings import parse_duration, redact
+from perdure.settings import redact
 from perdure.store.views import ENDED, TaskView
+from perdure.tasks.checkpoints import STATES_PASSED
 from perdure.tasks.codec import encode_json
+from perdure.tasks.policies import UniquePolicy
 
-INPUT_BYTES_MAX: Final = 64 * 2**20
-"""What is read of a file or of standard input: more than any limit of a payload."""
 _PAYLOADS: Final = ("metadata", "execution_metadata", "steps", "result", "error", "headers")
 
 
@@ -36,12 +34,19 @@ class Wanted(NamedTuple):
     delay: str | None = None
     run_at: str | None = None
     unique_key: str | None = None
-    unique_policy: Literal["keep", "replace"] | None = None
+    unique_policy: UniquePolicy | None = None
     queue: str | None = None
     priority: int | None = None
     tags: list[str] | None = None
     headers: str | None = None
     max_retries: int | None = None
+    after: list[str] | None = None
+    requires: list[str] | None = None
+    expires_at: str | None = None
+    deadline_at: str | None = None
+    unique_for: str | None = None
+    max_delay: str | None = None
+    retry_delays: list[str] | None = None
 
 
 class Sought(NamedTuple):
@@ -65,15 +70,26 @@ class Brought(NamedTuple):
 
 def enqueue(given: Given, wanted: Wanted, *, as_json: bool) -> int:
     """Enqueue a task; says its id and what the enqueue did."""
-    metadata = _json("--metadata", wanted.metadata)
-    headers = _json("--headers", wanted.headers)
-    delay = None if wanted.delay is None else _duration("--delay", wanted.delay)
-    run_at = _moment(wanted.run_at)
+    metadata = json_object("--metadata", wanted.metadata)
+    headers = json_object("--headers", wanted.headers)
+    delay, held, bound = (
+        None if text is None else duration(option, text)
+        for option, text in (
+            ("--delay", wanted.delay), ("--unique-for", wanted.unique_for),
+            ("--max-delay", wanted.max_delay),
+        )
+    )  # fmt: skip
+    run_at = moment("--run-at", wanted.run_at)
+    after = None if wanted.after is None else [edge("--after", text) for text in wanted.after]
     with open_client(given) as client:
         handle = client.enqueue(
             wanted.name, metadata, delay=delay, run_at=run_at, unique_key=wanted.unique_key,
             unique_policy=wanted.unique_policy, queue=wanted.queue, priority=wanted.priority,
-            tags=wanted.tags, headers=headers, max_retries=wanted.max_retries,
+            tags=wanted.tags, headers=headers, max_retries=wanted.max_retries, after=after,
+            requires=wanted.requires, expires_at=moment("--expires-at", wanted.expires_at),
+            deadline_at=moment("--deadline-at", wanted.deadline_at),
+            unique_for=held, max_delay=bound,
+            retry_delays=durations("--retry-delay", wanted.retry_delays),
         )  # fmt: skip
     output = Output(as_json=as_json)
     if as_json:
@@ -89,7 +105,7 @@ def wait(given: Given, id: int, timeout: str | None, *, as_json: bool) -> int:
         TaskFailed, TaskCancelled, TaskNotFound, TimeoutError: there is no result.
     """
     output = Output(as_json=as_json)
-    seconds = None if timeout is None else _duration("--timeout", timeout)
+    seconds = None if timeout is None else duration("--timeout", timeout)
     with open_client(given) as client:
         patience = Patience(seconds)
         with output.following(f"task {id}") as show:
@@ -151,7 +167,7 @@ def show(given: Given, id: int, *, reveal: bool, as_json: bool) -> int:
     label = "error" if values["error"] else "last error"
     trace = (said or {}).get("traceback") or ""
     about = {} if said is None else {label: _reason(said), "traceback": trace.rstrip() or None}
-    about["steps"] = _steps(task)
+    about |= {"steps": _steps(task), "states": _states(task)}
     output.record(f"task {task.id}", {**values, "id": None, "error": None, **about})
     output.line("")
     output.table(
@@ -167,8 +183,20 @@ def show(given: Given, id: int, *, reveal: bool, as_json: bool) -> int:
 
 def _steps(task: TaskView) -> str | None:
     """The steps that are done, a line each, with the size of what they brought."""
-    sizes = {name: len(encode_json(value).encode()) for name, value in (task.steps or {}).items()}
+    sizes = {
+        name: len(encode_json(value).encode())
+        for name, value in (task.steps or {}).items()
+        if name != STATES_PASSED
+    }
     return "\n".join(f"{cell(name)}: done, {size} bytes" for name, size in sizes.items()) or None
+
+
+def _states(task: TaskView) -> str | None:
+    """The states that a state machine's task has come to last, each run on a line."""
+    runs: dict[int, list[str]] = {}
+    for attempt, state in (task.steps or {}).get(STATES_PASSED, []):
+        runs.setdefault(attempt, []).append(cell(state))
+    return "\n".join(f"run {run}: {', '.join(said)}" for run, said in runs.items()) or None
 
 
 def _error_of(event: dict[str, Any]) -> dict[str, Any] | None:
@@ -195,20 +223,28 @@ def _details(event: dict[str, Any]) -> str | None:
 
 def cancel(given: Given, ids: Sequence[int], *, as_json: bool) -> int:
     """Cancel; one that had ended before is not a failure."""
-    return _each(given, ids, SyncTaskClient.cancel, failures={"not_found"}, as_json=as_json)
+    return each(given, ids, SyncTaskClient.cancel, failures={"not_found"}, as_json=as_json)
 
 
 def retry(
-    given: Given, ids: Sequence[int], patch: str | None, whole: str | None, *, as_json: bool
+    given: Given,
+    ids: Sequence[int],
+    patch: str | None,
+    whole: str | None,
+    *,
+    with_dependents: bool,
+    as_json: bool,
 ) -> int:
     """Run again, from a mended checkpoint if one is brought; a live one is not a failure."""
-    change, checkpoint = _json("--patch", patch), _json("--execution-metadata", whole)
+    change, checkpoint = json_object("--patch", patch), json_object("--execution-metadata", whole)
 
     def again(client: SyncTaskClient, id: int) -> str:
-        return client.retry(id, patch=change, execution_metadata=checkpoint)
+        return client.retry(
+            id, patch=change, execution_metadata=checkpoint, with_dependents=with_dependents
+        )
 
     failures = {"not_found", "completed", "key_taken"}
-    return _each(given, ids, again, failures=failures, as_json=as_json)
+    return each(given, ids, again, failures=failures, as_json=as_json)
 
 
 def proceed(
@@ -218,9 +254,9 @@ def proceed(
     if (id is None) == (wait_key is None):
         raise typer.BadParameter("give the ID of a task, or --wait-key, and not both")
     signal: SignalOptions = {
-        "patch": _json("--patch", brought.patch),
-        "execution_metadata": _json("--execution-metadata", brought.execution_metadata),
-        "run_at": _moment(brought.run_at),
+        "patch": json_object("--patch", brought.patch),
+        "execution_metadata": json_object("--execution-metadata", brought.execution_metadata),
+        "run_at": moment("--run-at", brought.run_at),
         "signal_key": brought.signal_key,
     }
 
@@ -230,10 +266,10 @@ def proceed(
         return client.proceed(_one, **signal)
 
     failures = {"not_found", "ended", "ambiguous"}
-    return _each(given, [id or 0], send, failures=failures, as_json=as_json, key=wait_key)
+    return each(given, [id or 0], send, failures=failures, as_json=as_json, key=wait_key)
 
 
-def _each(
+def each(
     given: Given,
     ids: Sequence[int],
     act: Callable[[SyncTaskClient, int], str],
@@ -274,50 +310,3 @@ def _found(client: SyncTaskClient, id: int) -> TaskView:
 
 def _worker(worker_id: int | None) -> str | None:
     return None if worker_id is None else f"worker {worker_id}"
-
-
-def _json(option: str, text: str | None) -> Any:
-    """A JSON object that is written out, in a file (@FILE), or on standard input (-)."""
-    if text is None:
-        return None
-    source = text
-    try:
-        if text == "-":
-            source = "standard input"
-            text = sys.stdin.read(INPUT_BYTES_MAX)
-        elif text.startswith("@"):
-            source = text[1:]
-            text = Path(source).read_text(encoding="utf-8")
-        value = json.loads(text)
-    except OSError as error:
-        raise typer.BadParameter(
-            f"{source} cannot be read: {error.strerror}", param_hint=option
-        ) from None
-    except ValueError as error:
-        # The text is not repeated: it may be long, and hold what nobody else should see.
-        raise typer.BadParameter(f"this is not JSON: {error}", param_hint=option) from None
-    if not isinstance(value, dict):
-        raise typer.BadParameter("this must be a JSON object: {...}", param_hint=option)
-    return value
-
-
-def _duration(option: str, text: str) -> float:
-    try:
-        return parse_duration(text).total_seconds()
-    except ValueError as error:
-        raise typer.BadParameter(f"{text!r}: {error}", param_hint=option) from None
-
-
-def _moment(text: str | None) -> datetime | None:
-    if text is None:
-        return None
-    try:
-        value = datetime.fromisoformat(text)
-    except ValueError:
-        value = None
-    if value is None or value.utcoffset() is None:
-        raise typer.BadParameter(
-            f"{text!r}: write ISO 8601 with a zone, such as 2030-01-31T08:00:00+01:00",
-            param_hint="--run-at",
-        )
-    return value

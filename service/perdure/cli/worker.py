@@ -16,12 +16,11 @@ from perdure.cli.given import Given
 from perdure.cli.opening import command_line, dsn_of
 from perdure.declare.builder import ServiceBuilder
 from perdure.errors import ConfigurationError
-from perdure.run import logs
-from perdure.run.events import Bus, SettingsOdd
+from perdure.run.bus import Bus
+from perdure.run.events import SettingsOdd
+from perdure.run.options import Options
 from perdure.run.supervisor import Supervisor, worker_command
-from perdure.run.worker import Options
 from perdure.service import TaskService
-from perdure.settings import masker
 
 _PROJECT_FILE: Final = "pyproject.toml"
 
@@ -87,19 +86,23 @@ def supervise(
     service: TaskService, application: str, arguments: list[str], *, burst: bool = False
 ) -> int:
     """Run `execution.processes` workers until SIGTERM or SIGINT; the exit code."""
-    settings = service.settings
-    logs.configure(settings.logging, hide=masker(settings))
     bus = Bus()
-    logs.attach(bus, settings.logging.level)
+    service.log(bus)
+
+    def grace() -> float:
+        return service.settings.execution.shutdown_grace.total_seconds()
+
     for warning in service.loaded.warnings:
         bus.emit(SettingsOdd(warning=warning))
     supervisor = Supervisor(
         worker_command(application, arguments),
-        settings.execution.processes,
+        service.settings.execution.processes,
         service.database(),
-        grace=settings.execution.shutdown_grace.total_seconds(),
+        grace=grace(),
         burst=burst,
         bus=bus,
+        reload=lambda: grace() if service.reload(bus) is None else None,
+        is_configured=service.is_configured,
     )
     return asyncio.run(supervisor.run())
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterable, AsyncIterator, Callable, Collection, Iterable, Mapping
-from datetime import datetime, timedelta
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Collection, Iterable, Sequence
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast, overload
 
 from typing_extensions import Unpack
@@ -12,22 +12,21 @@ from typing_extensions import Unpack
 from perdure.client import requests
 from perdure.client.gathering import Gatherer
 from perdure.client.opening import open_database
-from perdure.client.requests import CopyOptions, SearchOptions, SignalOptions, Task, UniqueKeyOf
+from perdure.client.operator import Operator
+from perdure.client.requests import CopyOptions, SearchOptions, Task, UniqueKeyOf
 from perdure.client.results import Changes, Ended, Patience, read_result
+from perdure.client.schedules import Scheduler
 from perdure.declare.kind import Answer, Enqueued, EnqueueOptions, NewTask, TaskKind
 from perdure.errors import InvalidArgument
 from perdure.settings import Settings
-from perdure.store import binding, operations
+from perdure.store import operations
 from perdure.store.database import Database
 from perdure.store.operations import Added, Operation
 from perdure.store.perform import copy_in, perform, perform_all
 from perdure.store.views import (
-    BulkCancelled,
     HistoryEntry,
-    QueueState,
     TaskSummary,
     TaskView,
-    WorkerState,
 )
 
 if TYPE_CHECKING:
@@ -59,7 +58,7 @@ class TaskHandle(Generic[R]):
         return f"TaskHandle(id={self.id}, answer={self.answer.value!r})"
 
 
-class TaskClient:
+class TaskClient(Scheduler, Operator):
     """Enqueues tasks, waits for them and operates them, on one event loop.
 
     Args:
@@ -84,7 +83,7 @@ class TaskClient:
         unique_key_of: UniqueKeyOf | None = None,
     ) -> None:
         self._owns = database is None
-        self._database = database or open_database(dsn, schema_name, settings)
+        super().__init__(database or open_database(dsn, schema_name, settings))
         self._unique_key_of = unique_key_of
         self._gatherer = Gatherer(self._database)
 
@@ -177,6 +176,21 @@ class TaskClient:
         added = (requests.enqueued(one) for answer in answers for one in answer)
         return [TaskHandle(self, kind, one) for kind, one in zip(kinds, added, strict=True)]
 
+    async def chain(
+        self,
+        *stages: NewTask[Any, Any] | Sequence[NewTask[Any, Any]],
+        on: CallersConnection | None = None,
+    ) -> list[TaskHandle[Any]]:
+        """Enqueue tasks that follow each other, all or none; handles in their order.
+
+        Each stage, a task or several, begins when the one before it has completed: those before
+        are added to `after` of each task, unless it says itself how it follows them.
+
+        Raises:
+            InvalidArgument: more than 10,000 tasks or 16 MiB, or what `enqueue_many` refuses.
+        """
+        return await self.enqueue_many(requests.chained(stages), on=on)
+
     async def copy(
         self,
         task: Task,
@@ -219,118 +233,6 @@ class TaskClient:
         """What happened to a task, in order of time; empty for an unknown one."""
         return await perform(self._database, operations.history(id))
 
-    async def cancel(self, id: int, *, on: CallersConnection | None = None) -> str:
-        """Cancel a task: cancelled, requested (it is running), ended, not_found."""
-        return await self._do(operations.cancel(id), on)
-
-    async def retry(
-        self,
-        id: int,
-        *,
-        patch: Mapping[str, Any] | None = None,
-        execution_metadata: Any = None,
-        on: CallersConnection | None = None,
-    ) -> str:
-        """Run it again: retried, hastened, live, completed, key_taken, not_found.
-
-        A merge patch, or a whole execution metadata, mends the checkpoint that it goes on from.
-        """
-        brought = requests.signal_of({"patch": patch, "execution_metadata": execution_metadata})
-        operation = operations.retry(id, brought.patch, brought.execution_metadata)
-        return await self._do(operation, on)
-
-    async def repeat(self, id: int, *, on: CallersConnection | None = None) -> int | None:
-        """Enqueue a copy of a task: its id; None for an unknown task."""
-        return await self._do(operations.repeat(id), on)
-
-    async def erase(self, id: int, *, on: CallersConnection | None = None) -> str:
-        """Remove what an ended task carried: erased, live, not_found."""
-        return await self._do(operations.erase(id), on)
-
-    async def proceed(
-        self, id: int, *, on: CallersConnection | None = None, **signal: Unpack[SignalOptions]
-    ) -> str:
-        """Let a suspended task go on: proceeded, scheduled, kept, repeated, ended, not_found."""
-        return await self._do(operations.proceed(id, requests.signal_of(signal)), on)
-
-    async def proceed_waiting(
-        self,
-        wait_key: str,
-        *,
-        keep_for: float | timedelta = 3600.0,
-        on: CallersConnection | None = None,
-        **signal: Unpack[SignalOptions],
-    ) -> str:
-        """Let the one task that is suspended with this key go on: as `proceed`, or ambiguous.
-
-        Without one the signal is kept for `keep_for` (seconds); 0 keeps nothing: not_found.
-        """
-        kept = requests.seconds("keep_for", keep_for)
-        operation = operations.proceed_waiting(wait_key, requests.signal_of(signal), kept)
-        return await self._do(operation, on)
-
-    async def cancel_where(
-        self,
-        *,
-        name: str | None = None,
-        state: str | None = None,
-        tag: str | None = None,
-        unique_key: str | None = None,
-        queue: str | None = None,
-        dry_run: bool = False,
-        on: CallersConnection | None = None,
-    ) -> BulkCancelled:
-        """Cancel all that match, in one transaction; at least one filter."""
-        operation = operations.cancel_where(
-            name=name, state=state, tag=tag, unique_key=unique_key, queue=queue, dry_run=dry_run
-        )
-        return await self._do(operation, on)
-
-    async def retry_where(
-        self,
-        *,
-        name: str | None = None,
-        state: str = "failed",
-        since: datetime | None = None,
-        error_type: str | None = None,
-        dry_run: bool = False,
-        on: CallersConnection | None = None,
-    ) -> int:
-        """Do what `retry` does for all failed (or cancelled) tasks that match; how many."""
-        requests.moment("since", since)
-        operation = operations.retry_where(
-            name=name, state=state, since=since, error_type=error_type, dry_run=dry_run
-        )
-        return await self._do(operation, on)
-
-    async def pause_queue(
-        self, name: str, *, stop_running: bool = False, on: CallersConnection | None = None
-    ) -> str:
-        """Stop claims of a queue, `*` of all: paused or already_paused."""
-        return await self._do(operations.pause_queue(name, stop_running=stop_running), on)
-
-    async def resume_queue(self, name: str, *, on: CallersConnection | None = None) -> str:
-        """Let a queue be claimed again: resumed or not_paused."""
-        return await self._do(operations.resume_queue(name), on)
-
-    async def set_queue(
-        self, name: str, *, max_depth: int | None = None, on: CallersConnection | None = None
-    ) -> str:
-        """Bound the depth beyond which an enqueue raises QueueFull; None takes the bound away."""
-        return await self._do(operations.set_queue(name, max_depth=max_depth), on)
-
-    async def queue_depth(self, queue: str) -> int:
-        """Tasks of a queue that are due or running."""
-        return await perform(self._database, operations.queue_depth(queue))
-
-    async def queues(self) -> list[QueueState]:
-        """Every queue that is used or set, by name."""
-        return await perform(self._database, operations.queue_states())
-
-    async def workers(self) -> list[WorkerState]:
-        """Every worker process, by name."""
-        return await perform(self._database, operations.worker_states())
-
     def search(self, **filters: Unpack[SearchOptions]) -> TaskSearch:
         """Tasks that match: iterate (`async for`) or take pages; newest first."""
         # Loaded late: SQLAlchemy, which a program that never searches does not need.
@@ -364,13 +266,6 @@ class TaskClient:
             if changes.over:
                 return
             await patience.wait("the tasks have not ended")
-
-    async def _do(self, operation: Operation[A], on: object | None) -> A:
-        if on is None:
-            return await perform(self._database, operation)
-        params = operation.params
-        rows = await binding.execute(on, self._database, operation.statement, params)
-        return operation.read(rows)
 
 
 async def _blocks(

@@ -36,12 +36,12 @@ class Gatherer:
     """The enqueues of one client, on one event loop.
 
     Those with a unique key are kept apart: they may have to wait for a stranger's commit, and can
-    be repeated when a reply is lost.
+    be repeated when a reply is lost, but for those that append, which go without the others.
     """
 
     def __init__(self, database: Database) -> None:
-        self._plain = _Line(database, PLAIN_FLUSHES_MAX, keyed=False)
-        self._keyed = _Line(database, KEYED_FLUSHES_MAX, keyed=True)
+        self._plain = _Line(database, PLAIN_FLUSHES_MAX)
+        self._keyed = _Line(database, KEYED_FLUSHES_MAX)
 
     async def add(self, entry: Entry) -> Added:
         """Enqueue; returns when it is committed. Errors as `perform`."""
@@ -55,10 +55,9 @@ class Gatherer:
 
 
 class _Line:
-    def __init__(self, database: Database, flushes_max: int, *, keyed: bool) -> None:
+    def __init__(self, database: Database, flushes_max: int) -> None:
         self._database = database
         self._flushes_max = flushes_max
-        self._is_keyed = keyed
         self._waiting: deque[Waiting] = deque()
         self._tasks: set[asyncio.Task[None]] = set()
         self._sent: Counter[str] = Counter()
@@ -106,9 +105,11 @@ class _Line:
             size += len(text)
             if batch and size > BATCH_SIZE_MAX:
                 break
-            # A key knows its latest request alone: were both to come again, the first made another.
-            # Who has sent the key goes on with this when that is answered.
-            if entry.unique_policy == "replace" and entry.unique_key in keys:
+            # A key knows its latest request alone: were both to come again, the first made another,
+            # or undid the second. Who has sent the key goes on with this when that is answered.
+            if entry.unique_policy in {"replace", "update"} and entry.unique_key in keys:
+                break
+            if batch and entry.is_known_again is not batch[0][0].is_known_again:
                 break
             waiting = self._waiting.popleft()
             if not waiting[2].done():  # its caller may have gone away
@@ -122,7 +123,9 @@ class _Line:
                 answers = [await perform(self._database, operations.enqueue(batch[0][0]))]
             else:
                 document = f"[{','.join(text for _, text, _ in batch)}]"
-                operation = operations.enqueue_many(document, keyed=self._is_keyed)
+                operation = operations.enqueue_many(
+                    document, known_again=batch[0][0].is_known_again
+                )
                 answers = await perform(self._database, operation)
         except PerdureError as error:
             if len(batch) == 1 or isinstance(error, _FOR_ALL):

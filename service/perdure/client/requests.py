@@ -2,25 +2,43 @@
 
 from __future__ import annotations
 
+import json
 import uuid
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any, Final, Literal, TypeAlias, TypedDict
 
-from perdure.declare.kind import Answer, Enqueued, EnqueueOptions, NewTask, TaskKind
+from perdure.declare.kind import (
+    Answer,
+    Edge,
+    Enqueued,
+    EnqueueOptions,
+    Identified,
+    NewTask,
+    TaskKind,
+)
 from perdure.errors import InvalidArgument
-from perdure.store.operations import Added, Entry, Signal, as_json
+from perdure.store.operations import (
+    DOCUMENT_BYTES_MAX,
+    DOCUMENT_TASKS_MAX,
+    Added,
+    Change,
+    Entry,
+    Signal,
+    as_json,
+)
 from perdure.tasks.codec import encode_json
 
 Task: TypeAlias = TaskKind[Any, Any, Any, Any] | str
 UniqueKeyOf: TypeAlias = Callable[[NewTask[Any, Any]], tuple[str, str] | None]
-"""A registry's rule: the unique key and policy of a task that was enqueued without one."""
+"""A registry's rule: the unique key and policy of a task that was enqueued without them."""
 
 DELAY_SECONDS_MAX: Final = 100 * 365.25 * 86_400
 COPY_BLOCK_SIZE: Final = 128 * 1024
 """Characters of text that one write of COPY carries at least."""
 _OPTIONS: Final = frozenset(EnqueueOptions.__annotations__)
 _COPY_ESCAPES: Final = str.maketrans({"\\": r"\\", "\t": r"\t", "\n": r"\n", "\r": r"\r"})
+_BY_POSITION: Final = '{"position": '
 _COPY_NULL: Final = r"\N"
 
 
@@ -45,6 +63,29 @@ class SignalOptions(TypedDict, total=False):
     signal_key: str | None
 
 
+class UpdateOptions(TypedDict, total=False):
+    """What may be asked anew of a task; None and left out are the same: it stays.
+
+    As in `EnqueueOptions`; `metadata` is a JSON object, or a value that pydantic can make one of.
+    `clear` names those whose default is to hold again: queue, priority, tags, requires, headers,
+    max_retries, retry_delays, expires_at, deadline_at.
+    """
+
+    metadata: Any
+    queue: str | None
+    priority: int | None
+    delay: float | timedelta | None
+    run_at: datetime | None
+    tags: Sequence[str] | None
+    requires: Sequence[str] | None
+    headers: Mapping[str, Any] | None
+    max_retries: int | None
+    retry_delays: Sequence[float | timedelta] | None
+    expires_at: datetime | None
+    deadline_at: datetime | None
+    clear: Collection[str] | None
+
+
 class SearchOptions(TypedDict, total=False):
     """Filters of a search: ANDed; values inside one are ORed, an empty list matches nothing.
 
@@ -62,13 +103,16 @@ class SearchOptions(TypedDict, total=False):
     wait_key: str | Collection[str] | None
     created_after: datetime | None
     created_before: datetime | None
+    due_before: datetime | None
     metadata: Any
     execution_metadata: Any
     order: Literal["asc", "desc"]
 
 
-def entry_of(task: NewTask[Any, Any], unique_key_of: UniqueKeyOf | None = None) -> Entry:
-    """The task as SQL takes it.
+def entry_of(
+    task: NewTask[Any, Any], unique_key_of: UniqueKeyOf | None = None, many: object = None
+) -> Entry:
+    """The task as SQL takes it; `many` is the `enqueue_many` that it is of.
 
     Raises:
         InvalidArgument: an option that does not exist, or a value that cannot be one.
@@ -77,19 +121,20 @@ def entry_of(task: NewTask[Any, Any], unique_key_of: UniqueKeyOf | None = None) 
     options = task.options
     ruled = unique_key_of(task) if unique_key_of and not options.get("unique_key") else None
     if not options and ruled is None:
-        return Entry(_text("name", task.name), task.metadata_json())
+        return Entry(text("name", task.name), task.metadata_json())
     if unknown := sorted(options.keys() - _OPTIONS):
         raise InvalidArgument(
             f"{unknown[0]!r} is no option: there are {', '.join(sorted(_OPTIONS))}"
         )
-    key, policy = ruled or (options.get("unique_key"), options.get("unique_policy"))
+    key, policy = ruled or (options.get("unique_key"), None)
+    policy = options.get("unique_policy") or policy
     headers, delays = options.get("headers"), options.get("retry_delays")
     return Entry(
-        name=_text("name", task.name),
+        name=text("name", task.name),
         metadata=task.metadata_json(),
         queue=_optional_text("queue", options.get("queue")),
         priority=_whole("priority", options.get("priority")),
-        delay=_delay(options.get("delay")),
+        delay=_span("delay", options.get("delay")),
         run_at=moment("run_at", options.get("run_at")),
         unique_key=_optional_text("unique_key", key),
         unique_policy=_optional_text("unique_policy", policy),
@@ -100,6 +145,11 @@ def entry_of(task: NewTask[Any, Any], unique_key_of: UniqueKeyOf | None = None) 
         retry_delays=None if delays is None else [seconds("retry_delays", d) for d in delays],
         execution_metadata=task.execution_metadata_json(),
         request_id=None if key is None else str(uuid.uuid4()),
+        expires_at=moment("expires_at", options.get("expires_at")),
+        deadline_at=moment("deadline_at", options.get("deadline_at")),
+        unique_for=_span("unique_for", options.get("unique_for")),
+        max_delay=_span("max_delay", options.get("max_delay")),
+        after=_after(options.get("after"), many),
     )
 
 
@@ -111,14 +161,66 @@ def entry_texts(
     The tasks themselves are let go: a hundred thousand of them cost the collector of garbage more
     than the rest of an enqueue costs.
     """
-    for task in tasks:
+    many, size = object(), 0
+    for position, task in enumerate(tasks):
         kinds.append(task.task)
-        yield as_json(entry_of(task, unique_key_of))
+        task.position = (many, position)
+        entry = entry_of(task, unique_key_of, many)
+        text = as_json(entry)
+        size += len(text)
+        # Beyond these it may be of a later document than those that it follows.
+        beyond = position >= DOCUMENT_TASKS_MAX or size > DOCUMENT_BYTES_MAX
+        if beyond and entry.after is not None and _BY_POSITION in entry.after:
+            raise InvalidArgument(
+                f"tasks that follow each other: at most {DOCUMENT_TASKS_MAX:,} and 16 MiB of JSON"
+                " at once; enqueue them in parts, and give ids of those before"
+            )
+        yield text
+
+
+def chained(
+    stages: Sequence[NewTask[Any, Any] | Sequence[NewTask[Any, Any]]],
+) -> list[NewTask[Any, Any]]:
+    """The tasks in order, each set to follow those of the stage before that it does not yet."""
+    tasks: list[NewTask[Any, Any]] = []
+    before: Sequence[NewTask[Any, Any]] = ()
+    for stage in stages:
+        now = [stage] if isinstance(stage, NewTask) else list(stage)
+        for task in now:
+            own = list(task.options.get("after") or ())
+            known = [edge.task if isinstance(edge, Edge) else edge for edge in own]
+            new = [one for one in before if not any(one is parent for parent in known)]
+            if own or new:
+                task.options["after"] = [*own, *new]
+        tasks += now
+        before = now or before
+    return tasks
 
 
 def enqueued(added: Added) -> Enqueued:
     """The answer of an enqueue."""
     return Enqueued(added[0], Answer(added[1]))
+
+
+def change_of(options: UpdateOptions) -> Change:
+    """An update's arguments as SQL takes them; errors as `entry_of`."""
+    metadata, headers = options.get("metadata"), options.get("headers")
+    delays = options.get("retry_delays")
+    return Change(
+        metadata=None if metadata is None else encode_json(metadata),
+        queue=_optional_text("queue", options.get("queue")),
+        priority=_whole("priority", options.get("priority")),
+        delay=_span("delay", options.get("delay")),
+        run_at=moment("run_at", options.get("run_at")),
+        tags=_texts("tags", options.get("tags")),
+        requires=_texts("requires", options.get("requires")),
+        headers=None if headers is None else encode_json(headers),
+        max_retries=_whole("max_retries", options.get("max_retries")),
+        retry_delays=None if delays is None else [seconds("retry_delays", d) for d in delays],
+        expires_at=moment("expires_at", options.get("expires_at")),
+        deadline_at=moment("deadline_at", options.get("deadline_at")),
+        clear=_texts("clear", options.get("clear")),
+    )
 
 
 def signal_of(options: SignalOptions) -> Signal:
@@ -134,7 +236,7 @@ def signal_of(options: SignalOptions) -> Signal:
 
 def copy_row(task: Task, options: CopyOptions) -> Callable[[Any], str]:
     """The function that makes one line of COPY of one metadata; errors as `entry_of`."""
-    name = _text("name", task if isinstance(task, str) else task.name)
+    name = text("name", task if isinstance(task, str) else task.name)
     dump = encode_json if isinstance(task, str) else task.payloads.metadata.dump
     moment_, tags = moment("run_at", options.get("run_at")), _texts("tags", options.get("tags"))
     fields = (
@@ -198,17 +300,47 @@ def many(field: str, value: Any, type_: type) -> list[Any] | None:
         if not isinstance(item, type_):
             raise InvalidArgument(f"{field}={item!r}: give a {type_.__name__}, or several")
         if isinstance(item, str):
-            _text(field, item)
+            text(field, item)
     return values
 
 
-def _delay(value: float | timedelta | None) -> float | None:
+def _after(
+    parents: Sequence[int | Identified | Edge | NewTask[Any, Any]] | None, many: object
+) -> str | None:
+    """What the task follows as JSON text."""
+    if parents is None:
+        return None
+    if isinstance(parents, str) or not isinstance(parents, Collection):
+        raise InvalidArgument(f"after={parents!r}: give a list of ids, handles, edges or tasks")
+    edges = [parent if isinstance(parent, Edge) else Edge(parent) for parent in parents]
+    return json.dumps(
+        [
+            {**_parent(edge.task, many), "label": edge.label, "on_failure": edge.on_failure}
+            for edge in edges
+        ]
+    )
+
+
+def _parent(task: object, many: object) -> dict[str, int]:
+    if isinstance(task, NewTask):
+        if task.position is None or task.position[0] is not many:
+            raise InvalidArgument(
+                f"after={task!r}: it must come before in the same enqueue_many; else give its id"
+            )
+        return {"position": task.position[1]}
+    id_ = getattr(task, "id", task)
+    if isinstance(id_, bool) or not isinstance(id_, int):
+        raise InvalidArgument(f"after={task!r}: give an id, a handle, an edge or a task")
+    return {"task": id_}
+
+
+def _span(field: str, value: float | timedelta | None) -> float | None:
     if value is None:
         return None
-    delay = seconds("delay", value)
-    if not 0 <= delay <= DELAY_SECONDS_MAX:
-        raise InvalidArgument(f"delay={value!r}: must lie between 0 and 100 years")
-    return delay
+    span = seconds(field, value)
+    if not 0 <= span <= DELAY_SECONDS_MAX:
+        raise InvalidArgument(f"{field}={value!r}: must lie between 0 and 100 years")
+    return span
 
 
 def _whole(field: str, value: int | None) -> int | None:
@@ -219,7 +351,7 @@ def _whole(field: str, value: int | None) -> int | None:
     return value
 
 
-def _text(field: str, value: object) -> str:
+def text(field: str, value: object) -> str:
     """A text that PostgreSQL can hold."""
     if not isinstance(value, str) or "\0" in value or not _encodable(value):
         raise InvalidArgument(f"{field}={value!r}: give a text without NUL and lone surrogates")
@@ -227,7 +359,7 @@ def _text(field: str, value: object) -> str:
 
 
 def _optional_text(field: str, value: object) -> str | None:
-    return None if value is None else _text(field, value)
+    return None if value is None else text(field, value)
 
 
 def _texts(field: str, value: Collection[str] | None) -> list[str] | None:
@@ -235,7 +367,7 @@ def _texts(field: str, value: Collection[str] | None) -> list[str] | None:
         return None
     if isinstance(value, str):
         raise InvalidArgument(f"{field}={value!r}: give a list of texts, not one text")
-    return [_text(field, item) for item in value]
+    return [text(field, item) for item in value]
 
 
 def _encodable(value: str) -> bool:

@@ -115,7 +115,14 @@ class Changes:
 def _value(payload: Payload[Any] | None, text: str | None) -> Any:
     if payload is None:
         return None if text is None else json.loads(text)
-    return payload.load("null" if text is None else text)
+    if text is not None:
+        return payload.load(text)
+    try:
+        return payload.load("null")
+    except InvalidPayload:
+        raise InvalidPayload(
+            "no result is stored: it was erased, or its task keeps none (keep_results_for(0))"
+        ) from None
 
 
 def _error(payload: Payload[Any] | None, record: dict[str, Any] | None) -> Any:

@@ -74,6 +74,7 @@ def filters_of(options: SearchOptions) -> Filters:
         wait_key=many("wait_key", options.get("wait_key"), str),
         created_after=moment("created_after", options.get("created_after")),
         created_before=moment("created_before", options.get("created_before")),
+        due_before=moment("due_before", options.get("due_before")),
         metadata=options.get("metadata"),
         execution_metadata=options.get("execution_metadata"),
         order=options.get("order", "desc"),

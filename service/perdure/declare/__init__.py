@@ -7,6 +7,7 @@ function that wires a service, so declarations know no runtime.
 - `kind`: `TaskKind` and `NewTask`, values that producers import without handlers.
 - `definition`, `handlers`, `annotations`: what a task is once it has been declared.
 - `builder`, `registry`: from declarations to definitions; every mistake is reported at once.
+- `machine`: a handler made of one for each state.
 - `context`, with `state`, `memory`, `steps` and `stop`: one run, as its handler sees it.
 
 **Which execution metadata is saved.** A run keeps one picture of its execution metadata, and every

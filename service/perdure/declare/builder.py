@@ -9,13 +9,29 @@ from difflib import get_close_matches
 from types import MappingProxyType
 from typing import Any, Final, Generic, Protocol, Self, TypeAlias, TypeVar, cast, overload
 
+from typing_extensions import Unpack
+
+from perdure.declare.constraints import Constraint, Probe, TimeWindow, constraint
 from perdure.declare.context import TaskContext
 from perdure.declare.definition import TaskDefinition
 from perdure.declare.kind import TaskKind
+from perdure.declare.lifespans import (
+    Lifespan,
+    LifespanFactory,
+    interval_of,
+    lifespan_of,
+    problems_between,
+)
+from perdure.declare.new_schedule import NewSchedule, ScheduleOptions
 from perdure.declare.registry import Registry
+from perdure.declare.schedules import OnHandler, Schedules
+from perdure.declare.short_form import said_shortly
+from perdure.declare.singletons import SingletonFactory, singleton_definition
 from perdure.declare.sync_context import SyncTaskContext
 from perdure.declare.task_builder import Returned, TaskBuilder, declare
+from perdure.errors import RegistrationError
 from perdure.tasks.policies import RetryPolicy, Timeouts
+from perdure.tasks.triggers import Trigger
 
 S = TypeVar("S")
 F = TypeVar("F", bound=Callable[..., object])
@@ -23,6 +39,7 @@ M = TypeVar("M")
 X = TypeVar("X")
 R = TypeVar("R")
 E = TypeVar("E")
+T = TypeVar("T")
 
 Listener: TypeAlias = Callable[[Any], object]
 
@@ -30,8 +47,9 @@ EVENTS: Final = frozenset(
     (
         *("worker.started", "worker.stopping", "worker.stopped"),
         *("task.started", "task.completed", "task.failed", "task.cancelled", "task.retrying"),
-        *("task.suspended", "task.interrupted", "task.lost"),
-        *("queue.paused", "queue.resumed"),
+        *("task.suspended", "task.interrupted", "task.lost", "lifespan.failed"),
+        *("schedule.fired", "schedule.missed", "schedule.skipped", "schedule.broken"),
+        *("queue.paused", "queue.resumed", "constraint.changed", "tasks.unserved"),
     )
 )
 
@@ -41,12 +59,17 @@ class Declared:
     """Everything that a program has declared: what a service is wired from.
 
     `settings` are the program's own defaults by dotted key, such as `execution.concurrency`;
-    `listeners` are pairs of a dotted event name and a function.
+    `listeners` are pairs of a dotted event name and a function. `schedules` are put whenever a
+    worker starts; `lifespans` are entered before it claims, in order; `constraints` are what it
+    judges.
     """
 
     registry: Registry
     settings: Mapping[str, object]
     listeners: tuple[tuple[str, Listener], ...]
+    schedules: tuple[NewSchedule, ...] = ()
+    lifespans: tuple[Lifespan[Any], ...] = ()
+    constraints: tuple[Constraint, ...] = ()
 
 
 class KindDecorator(Protocol[M, X, R, E]):
@@ -76,6 +99,9 @@ class ServiceBuilder(Generic[S]):
         self._problems: list[str] = []
         self._settings: dict[str, object] = {}
         self._listeners: list[tuple[str, Listener]] = []
+        self._schedules = Schedules()
+        self._lifespans: list[Lifespan[Any]] = []
+        self._constraints: dict[str, Constraint] = {}
 
     def configure_persistence(self, **values: object) -> Self:
         """`[persistence]`, and `dsn`."""
@@ -159,19 +185,154 @@ class ServiceBuilder(Generic[S]):
         """
 
         def decorate(handler: F) -> F:
-            def said(task: TaskBuilder[Any, Any, Any, Any]) -> None:
-                _ = task.named(kind) if isinstance(kind, str) else task.of(kind)
-                task.handled_by(cast("Any", handler)).requires(*requires)
-                _ = task.isolated() if isolated else task
-                _ = task if queue is None else task.on_queue(queue)
-                _ = task if priority is None else task.with_priority(priority)
-                _say_retry(task, retry)
-                _say_timeout(task, timeout)
-
-            self.add_task(said)
+            self.add_task(
+                said_shortly(
+                    kind,
+                    handler,
+                    queue=queue,
+                    priority=priority,
+                    retry=retry,
+                    timeout=timeout,
+                    requires=requires,
+                    isolated=isolated,
+                )
+            )
+            self._schedules.handles(handler, kind if isinstance(kind, str) else kind.name)
             return handler
 
         return decorate
+
+    @overload
+    def add_schedule(
+        self,
+        key: str,
+        task: TaskKind[None, Any, Any, Any] | str,
+        trigger: Trigger,
+        metadata: None = None,
+        **options: Unpack[ScheduleOptions],
+    ) -> Self: ...
+
+    @overload
+    def add_schedule(
+        self,
+        key: str,
+        task: TaskKind[M, Any, Any, Any],
+        trigger: Trigger,
+        metadata: M,
+        **options: Unpack[ScheduleOptions],
+    ) -> Self: ...
+
+    @overload
+    def add_schedule(
+        self,
+        key: str,
+        task: str,
+        trigger: Trigger,
+        metadata: Any,
+        **options: Unpack[ScheduleOptions],
+    ) -> Self: ...
+
+    def add_schedule(
+        self, key: str, task: Any, trigger: Trigger, metadata: Any = None, **options: Any
+    ) -> Self:
+        """Have tasks made at the instants of a trigger: Every, Cron or Once.
+
+        Each worker puts it at its start, as `TaskClient.put_schedule` with the policy `update`: one
+        that is there keeps its phase and its pause. One that the program declares no more keeps
+        firing until `delete_schedule`; `perdure doctor` names it.
+
+        Args:
+            key: the schedule's name.
+            task: a kind or name of a task of this service.
+            trigger: when.
+            metadata: what each of its tasks is asked.
+            options: timing and what else its tasks have; see `ScheduleOptions`.
+        """
+        said = cast("ScheduleOptions", options)
+        self._schedules.add(NewSchedule(key, task, trigger, metadata, said))
+        return self
+
+    def schedule(
+        self,
+        trigger: Trigger,
+        *,
+        key: str | None = None,
+        metadata: Any = None,
+        **options: Unpack[ScheduleOptions],
+    ) -> Callable[[F], F]:
+        """As `add_schedule`, above or below the `@builder.task` of a handler; gives it back.
+
+        `key` is the task's name where nothing else is said.
+        """
+
+        def decorate(handler: F) -> F:
+            new = NewSchedule(key or "", "", trigger, metadata, options)
+            self._schedules.add(OnHandler(handler, new))
+            return handler
+
+        return decorate
+
+    def add_lifespan(
+        self, name: str, factory: LifespanFactory[T], tick: float | timedelta | None = None
+    ) -> Lifespan[T]:
+        """A value that each worker process sets up before it claims, and cleans up at its end.
+
+        `factory` is called without arguments: a generator function with one yield, or whatever
+        gives a context manager, async or not. They are entered in this order and left in reverse,
+        once the last handler has ended; a setup that fails ends the worker. The value is the
+        `.value` of what this returns, which `made_by` takes as well.
+
+        With `tick`, seconds or a timedelta, `tick()` of the value is called every so often, or the
+        generator goes on to its next yield; never twice at once, and what it raises is logged.
+        """
+        lifespan = lifespan_of(name, factory, tick, self._problems)
+        self._lifespans.append(lifespan)
+        return lifespan
+
+    @overload
+    def lifespan(self, factory: LifespanFactory[T], /) -> Lifespan[T]: ...
+
+    @overload
+    def lifespan(
+        self, /, *, name: str | None = None, tick: float | timedelta | None = None
+    ) -> Callable[[LifespanFactory[T]], Lifespan[T]]: ...
+
+    def lifespan(
+        self,
+        factory: LifespanFactory[Any] | None = None,
+        /,
+        *,
+        name: str | None = None,
+        tick: float | timedelta | None = None,
+    ) -> Any:
+        """`add_lifespan` as a decorator: the function's name becomes the lifespan."""
+
+        def decorate(factory: LifespanFactory[Any]) -> Lifespan[Any]:
+            return self.add_lifespan(name or str(getattr(factory, "__name__", "")), factory, tick)
+
+        return decorate if factory is None else decorate(factory)
+
+    def add_singleton(
+        self, name: str, factory: SingletonFactory, tick: float | timedelta | None = None
+    ) -> Self:
+        """What one process at most holds at any time, of all that share the schema.
+
+        It is a task that does not end, `singleton:<name>`: each worker enqueues it at its start and
+        may run it, beside its slots; when the holder stops or dies, another takes over. `factory`
+        is as that of a lifespan, and may take the task's context; it is entered by the holder, and
+        left when it stops.
+
+        With `tick`, seconds or a timedelta, it ticks as a lifespan does, on a grid by the
+        database's clock that outlives its holders: an instant is saved before its tick begins, so
+        that none comes twice, and a take-over loses at most the one that was under way.
+        """
+        try:
+            definition = singleton_definition(name, factory, interval_of(tick))
+        except (TypeError, ValueError) as error:
+            self._problems.append(f"the singleton {name!r}: {error}")
+        else:
+            self._definitions.append(definition)
+        return self
 
     def on(self, event: str, fn: Listener) -> Self:
         """Call a plain function with each event of a dotted name, such as `task.completed`.
@@ -189,17 +350,46 @@ class ServiceBuilder(Generic[S]):
         self._listeners.append((event, fn))
         return self
 
+    def add_constraint(
+        self,
+        name: str,
+        probe: Probe | TimeWindow,
+        *,
+        every: float | timedelta = 10.0,
+        debounce: float | timedelta = 5.0,
+    ) -> Self:
+        """Judge a constraint in each worker, so that it takes tasks that require it.
+
+        `probe` is `Reachable`, `DiskFree`, `TimeWindow`, or a function or coroutine function of
+        nothing: True, or it does not hold; nor does it if the probe raises or takes longer than
+        `every`. It is asked at the start, and every so many seconds; what is believed changes when
+        it has said the same for `debounce` seconds. Both may be timedeltas.
+        """
+        if name in self._constraints:
+            self._problems.append(f"constraint {name!r} is declared twice")
+        try:
+            self._constraints[name] = constraint(name, probe, every=every, debounce=debounce)
+        except RegistrationError as error:
+            self._problems += error.problems
+        return self
+
     def build(self) -> S:
         """Check everything, and wire the service.
 
         Raises:
-            RegistrationError: every mistake in tasks and listeners.
+            RegistrationError: every mistake in tasks, schedules and listeners.
             ConfigurationError: what is wrong with the settings.
         """
+        problems = [*self._problems]
+        schedules = self._schedules.checked(self._definitions, problems)
+        problems += problems_between(self._lifespans, (d.handler for d in self._definitions))
         declared = Declared(
-            registry=Registry(self._definitions, self._problems),
+            registry=Registry(self._definitions, problems),
             settings=MappingProxyType(dict(self._settings)),
             listeners=tuple(self._listeners),
+            schedules=schedules,
+            lifespans=tuple(self._lifespans),
+            constraints=tuple(self._constraints.values()),
         )
         return self._wire(declared)
 
@@ -207,25 +397,3 @@ class ServiceBuilder(Generic[S]):
         for key, value in values.items():
             self._settings["dsn" if key == "dsn" else f"{group}.{key}"] = value
         return self
-
-
-def _say_retry(task: TaskBuilder[Any, Any, Any, Any], retry: RetryPolicy | int | None) -> None:
-    match retry:
-        case None:
-            pass
-        case RetryPolicy():
-            task.with_retry_policy(retry)
-        case _:
-            task.with_retry(max_retries=retry)
-
-
-def _say_timeout(
-    task: TaskBuilder[Any, Any, Any, Any], timeout: Timeouts | timedelta | float | None
-) -> None:
-    match timeout:
-        case None:
-            pass
-        case Timeouts():
-            task.with_timeout(soft=timeout.soft, hard=timeout.hard)
-        case _:
-            task.with_timeout(hard=timeout)

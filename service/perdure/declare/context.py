@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 from typing_extensions import TypeVarTuple, Unpack, override
 
 from perdure.declare.definition import TaskDefinition
+from perdure.declare.inputs import Inputs
 from perdure.declare.kind import Enqueued, EnqueueOptions, NewTask, TaskKind
 from perdure.declare.ports import RunPort
 from perdure.declare.state import NOT_GIVEN, M, RunState, X
@@ -246,6 +247,15 @@ class TaskContext(RunState[M, X]):
         """
         return await self._port.enqueue(NewTask(task, metadata, **options), on)
 
+    async def inputs(self) -> Inputs:
+        """What the tasks that this one follows have come to; read from the database each time."""
+        return Inputs.of(await self._port.inputs())
+
+    @property
+    def port(self) -> RunPort:
+        """For the runtime, and for singletons: what a run can do besides."""
+        return self._port
+
     @property
     def _lock(self) -> asyncio.Lock:
         if self._saving is None:
@@ -256,6 +266,11 @@ class TaskContext(RunState[M, X]):
     @override
     def _retry_defaults(self) -> RetryDefaults:
         return self._port.retry_defaults
+
+    @property
+    @override
+    def _is_late(self) -> bool:
+        return self._port.deadline_passed
 
     @override
     def _report(self, progress: str) -> None:

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from types import FunctionType
-from typing import Any, NamedTuple, get_type_hints
+from typing import Any, Final, get_type_hints
 
 from perdure.declare.definition import Handler, Mode
+from perdure.declare.lifespans import Lifespan
+
+CONTEXT: Final = ("the context",)
 
 
-class Found(NamedTuple):
-    """A handler, and its code, whose annotations say the types."""
+class Found:
+    """A handler, and its code, whose annotations say the types; of several for a state machine."""
 
-    handler: Handler
-    code: Callable[..., object]
+    __slots__ = ("codes", "handler")
+
+    def __init__(self, handler: Handler, *codes: Callable[..., object]) -> None:
+        self.handler = handler
+        self.codes = codes
 
 
 def handled_by(handler: object) -> Found:
@@ -30,13 +36,13 @@ def handled_by(handler: object) -> Found:
             f" made_by({handler.__name__}) for one object per run"
         )
     call = _call_of(handler)
-    code = _code_of(call)
-    _check(call, code)
-    return Found(Handler(mode=_mode_of(code), make=lambda: call, label=_label(handler)), code)
+    code = code_of(call)
+    check(call, code)
+    return Found(Handler(mode=mode_of(code), make=lambda: call, label=label_of(handler)), code)
 
 
-def made_by(factory: Callable[[], object]) -> Found:
-    """A class, or a function that takes nothing, which makes a handler for each run.
+def made_by(factory: Callable[..., object], *lifespans: Lifespan[Any]) -> Found:
+    """A class, or a function, which makes a handler for each run of the values of these lifespans.
 
     What it makes is read from its annotation; without one it is called once, here.
 
@@ -45,26 +51,53 @@ def made_by(factory: Callable[[], object]) -> Found:
     """
     if not callable(factory) or inspect.iscoroutinefunction(factory):
         raise TypeError(f"made_by() needs a plain function or a class, not {factory!r}")
+    _check_arguments(factory, lifespans)
     made = factory if isinstance(factory, type) else _promised(factory)
     if isinstance(made, type):
         code = _unbound(made)
-        _check(partial(code, None), code)
+        check(partial(code, None), code)
+    elif lifespans:
+        raise TypeError(
+            f"made_by({label_of(factory)}) does not say what it makes: annotate what it returns, a"
+            " class with execute(context)"
+        )
     else:
         try:
             call = _call_of(factory())
         except Exception as error:  # the factory is the user's and may raise anything
             raise TypeError(
-                f"made_by({_label(factory)}) could not make a handler"
+                f"made_by({label_of(factory)}) could not make a handler"
                 f" ({type(error).__name__}: {error}); annotate what it returns, then it is not"
                 " called before the first run"
             ) from error
-        code = _code_of(call)
-        _check(call, code)
+        code = code_of(call)
+        check(call, code)
 
     def make() -> Callable[[Any], Any]:
-        return _call_of(factory())
+        return _call_of(factory(*[lifespan.value for lifespan in lifespans]))
 
-    return Found(Handler(mode=_mode_of(code), make=make, label=_label(factory)), code)
+    mode, label = mode_of(code), label_of(factory)
+    return Found(Handler(mode=mode, make=make, label=label, lifespans=lifespans), code)
+
+
+def _check_arguments(factory: Callable[..., object], lifespans: Sequence[object]) -> None:
+    """TypeError unless these are lifespans, and as many as the factory takes."""
+    odd = [one for one in lifespans if not isinstance(one, Lifespan)]
+    if odd:
+        raise TypeError(
+            f"made_by({label_of(factory)}) was given {odd[0]!r}, which is no lifespan: give what"
+            " add_lifespan returned, and put anything else into the factory"
+        )
+    try:
+        signature = inspect.signature(factory)
+    except ValueError:  # what is written in C may say nothing about itself
+        return
+    try:
+        signature.bind(*lifespans)
+    except TypeError as error:
+        raise TypeError(
+            f"made_by({label_of(factory)}) with {len(lifespans)} lifespans: {error}"
+        ) from error
 
 
 def _call_of(handler: object) -> Callable[[Any], Any]:
@@ -95,7 +128,7 @@ def _promised(factory: Callable[[], object]) -> object:
     return hint if isinstance(hint, type) and hasattr(hint, "execute") else None
 
 
-def _code_of(call: Callable[..., object]) -> Callable[..., object]:
+def code_of(call: Callable[..., object]) -> Callable[..., object]:
     """The function whose annotations count: without wrappers and given arguments."""
     while isinstance(call, partial):
         call = call.func
@@ -105,20 +138,27 @@ def _code_of(call: Callable[..., object]) -> Callable[..., object]:
     return code
 
 
-def _mode_of(code: Callable[..., object]) -> Mode:
+def mode_of(code: Callable[..., object]) -> Mode:
+    """Whether it is to be awaited."""
     return "async" if inspect.iscoroutinefunction(code) else "sync"
 
 
-def _check(call: Callable[..., object], code: Callable[..., object]) -> None:
+def check(
+    call: Callable[..., object], code: Callable[..., object], takes: Sequence[str] = CONTEXT
+) -> None:
+    """Raise TypeError unless it can be called with what it is said to take."""
     if inspect.isgeneratorfunction(code) or inspect.isasyncgenfunction(code):
-        raise TypeError(f"{_label(code)} is a generator: a handler returns its result once")
+        raise TypeError(f"{label_of(code)} is a generator: a handler returns its result once")
     try:
-        inspect.signature(call).bind(None)
+        inspect.signature(call).bind(*takes)
     except TypeError as error:
-        raise TypeError(f"{_label(code)} must take one argument, the context: {error}") from error
+        arguments = "one argument" if len(takes) == 1 else f"{len(takes)} arguments"
+        what = " and ".join(takes)
+        raise TypeError(f"{label_of(code)} must take {arguments}, {what}: {error}") from error
 
 
-def _label(thing: object) -> str:
+def label_of(thing: object) -> str:
+    """What messages call it: module and qualified name."""
     while isinstance(thing, partial):
         thing = thing.func
     named = thing if hasattr(thing, "__qualname__") else type(thing)

@@ -14,6 +14,7 @@ from typing import (
     Generic,
     Literal,
     NamedTuple,
+    Protocol,
     TypeAlias,
     TypedDict,
     cast,
@@ -23,6 +24,7 @@ from typing import (
 from typing_extensions import TypeVar, Unpack
 
 from perdure.tasks.codec import Payload, encode_json
+from perdure.tasks.policies import UniquePolicy
 
 if TYPE_CHECKING:
     import psycopg
@@ -101,12 +103,40 @@ class Enqueued(NamedTuple):
     answer: Answer
 
 
+class Identified(Protocol):
+    """What has the id of a task: a handle, an answer."""
+
+    @property
+    def id(self) -> int:
+        """The task's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Edge:
+    """A task that another follows, and how.
+
+    Args:
+        task: its id, its handle, or the NewTask of the same `enqueue_many`.
+        label: what its result is found by; default: its name, where no other has it.
+        on_failure: `fail` (default) ends the follower as the task has ended, `cancel` cancels it,
+            `run` runs it nevertheless.
+    """
+
+    task: int | Identified | NewTask[Any, Any]
+    label: str | None = None
+    on_failure: Literal["fail", "cancel", "run"] = "fail"
+
+
 class EnqueueOptions(TypedDict, Generic[X], total=False):
     """What may be said about one task besides its metadata; None and left out are the same.
 
     `priority` is 0 (first) to 9. `delay` is in seconds or a timedelta and excludes `run_at`, which
     needs a time zone. `retry_delays` (the last repeats) and `max_retries` (-1: no limit) win over
-    what the task's definition says. `requires` are names of constraints.
+    what the task's definition says. `requires` are names of constraints; from `deadline_at` on it
+    runs without them, and not started by `expires_at` it fails. `unique_policy` (keep, by default)
+    says what becomes of it where `unique_key` is held; `unique_for` holds the key that much longer
+    than the task lives, `max_delay` bounds how long updates put it off: seconds or timedeltas.
+    `after` are the tasks that it follows.
     """
 
     queue: str | None
@@ -114,22 +144,28 @@ class EnqueueOptions(TypedDict, Generic[X], total=False):
     delay: float | timedelta | None
     run_at: datetime | None
     unique_key: str | None
-    unique_policy: Literal["keep", "replace"] | None
+    unique_policy: UniquePolicy | None
     tags: Sequence[str] | None
     requires: Sequence[str] | None
     headers: Mapping[str, Any] | None
     max_retries: int | None
     retry_delays: Sequence[float | timedelta] | None
     execution_metadata: X | None
+    expires_at: datetime | None
+    deadline_at: datetime | None
+    unique_for: float | timedelta | None
+    max_delay: float | timedelta | None
+    after: Sequence[int | Identified | Edge | NewTask[Any, Any]] | None
 
 
 class NewTask(Generic[M, X]):
     """A task that is to be enqueued: of a kind, or by name and untyped.
 
-    `options` holds what was said besides the metadata, as in `EnqueueOptions`.
+    `options` holds what was said besides the metadata, as in `EnqueueOptions`. `position`: in which
+    `enqueue_many`, and where in it, it was last.
     """
 
-    __slots__ = ("metadata", "options", "task")
+    __slots__ = ("metadata", "options", "position", "task")
 
     @overload
     def __init__(
@@ -159,6 +195,7 @@ class NewTask(Generic[M, X]):
         self.task: TaskKind[Any, Any, Any, Any] | str = task
         self.metadata: Any = metadata
         self.options = cast("EnqueueOptions[Any]", options)
+        self.position: tuple[object, int] | None = None
 
     @property
     def name(self) -> str:

@@ -10,7 +10,12 @@ from pydantic import BaseModel
 
 from perdure.declare.definition import TaskDefinition
 from perdure.errors import InvalidArgument
-from perdure.tasks.checkpoints import dump_steps, load_execution_metadata, load_steps
+from perdure.tasks.checkpoints import (
+    STATES_PASSED,
+    dump_steps,
+    load_execution_metadata,
+    load_steps,
+)
 from perdure.tasks.places import Claimed, Saved
 
 X = TypeVar("X")
@@ -38,7 +43,16 @@ class Entry:
 class Memory(Generic[X]):
     """Read at first use: a run that touches none of it pays for none of it."""
 
-    __slots__ = ("_claimed", "_definition", "_last", "_steps", "_used", "_value", "entry")
+    __slots__ = (
+        "_beside",
+        "_claimed",
+        "_definition",
+        "_last",
+        "_steps",
+        "_used",
+        "_value",
+        "entry",
+    )
 
     def __init__(self, definition: TaskDefinition, claimed: Claimed) -> None:
         self._definition = definition
@@ -46,6 +60,7 @@ class Memory(Generic[X]):
         self._value: X = _UNREAD
         self._last: str | None = None
         self._steps: dict[str, str] | None = None
+        self._beside = False
         self._used: set[str] = set()
         self.entry: Entry | None = None
 
@@ -86,11 +101,17 @@ class Memory(Generic[X]):
         if self._value is _UNREAD:
             return None
         saved = self.as_it_stands()
-        return None if saved.execution_metadata == self._last else saved
+        return None if saved.execution_metadata == self._last and not self._beside else saved
 
     def was_saved(self, saved: Saved) -> None:
         """Remember that this is durable."""
         self._last = saved.execution_metadata
+        self._beside = False
+
+    def keep_beside(self, name: str, value: str) -> None:
+        """Have a value, JSON text, saved beside the steps with the next checkpoint, or the end."""
+        self.steps[name] = value
+        self._beside = True
 
     def begin_step(self, name: str) -> str | None:
         """Use a step's name; its value as JSON text if it is done.
@@ -98,6 +119,8 @@ class Memory(Generic[X]):
         Raises:
             InvalidArgument: the name is empty, too long, or was used before in this run.
         """
+        if name == STATES_PASSED:
+            raise InvalidArgument(f"a step called {name!r} would be taken for a state machine's")
         if not 0 < len(name) <= STEP_NAME_CHARS_MAX:
             raise InvalidArgument(f"a step's name has 1 to {STEP_NAME_CHARS_MAX} characters")
         if name in self._used:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from perdure.declare.kind import Enqueued, NewTask
-from perdure.tasks.places import Saved
+from perdure.tasks.places import InputRow, Saved
 from perdure.tasks.policies import RetryDefaults
 
 if TYPE_CHECKING:
     import psycopg
 
     from perdure.declare.kind import CallersConnection
+
+T = TypeVar("T")
 
 
 class _Port(Protocol):
@@ -21,6 +24,10 @@ class _Port(Protocol):
     @property
     def retry_defaults(self) -> RetryDefaults:
         """The settings' part of the retry rules, as they are now."""
+
+    @property
+    def deadline_passed(self) -> bool:
+        """Whether its `deadline_at` has passed."""
 
     def save_soon(self, saved: Saved) -> None:
         """Have it written with the next flush or beat; a later save of any kind replaces it."""
@@ -51,6 +58,18 @@ class RunPort(_Port, Protocol):
     async def enqueue(self, task: NewTask[Any, Any], on: CallersConnection | None) -> Enqueued:
         """Enqueue a child, fenced; in the transaction of `on` if there is one."""
 
+    async def inputs(self) -> Sequence[InputRow]:
+        """What the tasks that this one follows have come to."""
+
+    async def now(self) -> float:
+        """The database's clock, as far as this process knows it: seconds of the epoch."""
+
+    def has_raised(self, phase: str, error: Exception) -> None:
+        """Say that a tick or the cleanup of a singleton has raised, and that the run goes on."""
+
+    async def in_thread(self, function: Callable[[], T], /) -> T:
+        """Call a plain function in a thread, and wait for its end also when cancelled."""
+
 
 class SyncRunPort(_Port, Protocol):
     """The abilities of one run in a thread or a child: those of RunPort, without await."""
@@ -68,4 +87,7 @@ class SyncRunPort(_Port, Protocol):
         """As in RunPort."""
 
     def enqueue(self, task: NewTask[Any, Any], on: CallersConnection | None) -> Enqueued:
+        """As in RunPort."""
+
+    def inputs(self) -> Sequence[InputRow]:
         """As in RunPort."""

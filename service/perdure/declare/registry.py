@@ -5,14 +5,19 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
-from typing import Final
+from typing import Final, get_args
 
-from perdure.declare.definition import TaskDefinition
+from perdure.declare.definition import TaskDefinition, WhenFull
 from perdure.errors import RegistrationError
 from perdure.tasks.checkpoints import missing_upgrades
+from perdure.tasks.policies import UNIQUE_POLICIES
 
+SINGLETON_PREFIX: Final = "singleton:"
+"""Of the name, and of the unique key, of every singleton, and of nothing else."""
 NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:/-]{0,199}")
+FIELD: Final = re.compile(r"(?!.{201})[^\s.=]+(\.[^\s.=]+)*")
 PRIORITY_MAX: Final = 9
+INSTANCES_MAX: Final = 10_000
 WORD_CHARS_MAX: Final = 128
 REQUIRES_MAX: Final = 32
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
@@ -54,6 +59,10 @@ class Registry:
         """All names and aliases, in the order of their declaration."""
         return tuple(self._by_name)
 
+    def singletons(self) -> tuple[str, ...]:
+        """The names of the singletons among them."""
+        return tuple(each.name for each in self._definitions if each.singleton)
+
     def described(self) -> list[dict[str, object]]:
         """What a database is told of each name: defaults, and the JSON Schema for producers."""
         return [
@@ -63,6 +72,9 @@ class Registry:
                 "priority": 5 if definition.priority is None else definition.priority,
                 "requires": list(definition.requires),
                 "description": definition.description,
+                **_limit(definition),
+                # 0 is the worker's business: what it does not store is kept as others are.
+                **({"keep_results": definition.keep_results} if definition.keep_results else {}),
                 "schemas": {"metadata": definition.metadata.schema()},
             }
             for definition in self._definitions
@@ -89,11 +101,57 @@ def problems_of(definition: TaskDefinition) -> list[str]:
             for name in names
             if not (isinstance(name, str) and NAME.fullmatch(name))
         ),
+        *(
+            f"the name {name!r} is a singleton's: use another, or add_singleton"
+            for name in definition.names
+            if str(name).startswith(SINGLETON_PREFIX) is not definition.singleton
+        ),
+        *_singleton_problems(definition),
         *_type_problems(definition),
         *_version_problems(definition),
-        *_place_problems(definition),
+        *place_problems(definition.queue, definition.priority, definition.requires),
+        *_limit_problems(definition),
         *_time_problems(definition),
     ]
+
+
+def _singleton_problems(definition: TaskDefinition) -> Iterator[str]:
+    if definition.name == SINGLETON_PREFIX:
+        yield "a singleton has no name: give one to add_singleton"
+    if str(definition.on_exhausted).startswith(SINGLETON_PREFIX):
+        # The database refuses it: the task that is exhausted could never end.
+        yield f"on_exhausted={definition.on_exhausted!r}: workers put a singleton, nobody else does"
+
+
+def _limit(definition: TaskDefinition) -> dict[str, object]:
+    """The limit of a definition, as a database is told of it; aliases share it."""
+    limit = definition.max_instances
+    if limit is None:
+        return {}
+    return {
+        "max_instances": limit.n,
+        "instances_of": definition.name,
+        "instances_by": limit.key,
+        "when_full": limit.when_full,
+    }
+
+
+def _limit_problems(definition: TaskDefinition) -> Iterator[str]:
+    limit = definition.max_instances
+    if limit is None:
+        return
+    if not (isinstance(limit.n, int) and 1 <= limit.n <= INSTANCES_MAX):
+        yield f"max_instances={limit.n!r}: a whole number from 1 to {INSTANCES_MAX}"
+    if limit.key is not None and not (isinstance(limit.key, str) and FIELD.fullmatch(limit.key)):
+        yield (
+            f"key={limit.key!r} of max_instances: a field of the metadata, as tenant or"
+            " customer.region, of at most 200 characters without spaces and ="
+        )
+    if limit.when_full not in get_args(WhenFull):
+        yield (
+            f"when_full={limit.when_full!r} of max_instances: use 'queue', 'skip' or"
+            " 'cancel_previous'"
+        )
 
 
 def _type_problems(definition: TaskDefinition) -> Iterator[str]:
@@ -102,8 +160,9 @@ def _type_problems(definition: TaskDefinition) -> Iterator[str]:
         if not payload.is_none and payload.schema().get("type") in _NO_OBJECT:
             yield f"{what}: {payload.type_!r} is not an object in JSON: put it into a model"
     key = definition.unique_key
-    if key is not None and key.policy not in {"keep", "replace"}:
-        yield f"unknown policy {key.policy!r} of the unique key: use 'keep' or 'replace'"
+    if key is not None and key.policy not in UNIQUE_POLICIES:
+        known = ", ".join(UNIQUE_POLICIES)
+        yield f"unknown policy {key.policy!r} of the unique key: there are {known}"
     if key is not None and not callable(key.function):
         yield "the unique key must be a function of the metadata"
 
@@ -127,8 +186,10 @@ def _version_problems(definition: TaskDefinition) -> Iterator[str]:
     )
 
 
-def _place_problems(definition: TaskDefinition) -> Iterator[str]:
-    queue, priority, requires = definition.queue, definition.priority, definition.requires
+def place_problems(
+    queue: str | None, priority: int | None, requires: Sequence[str]
+) -> Iterator[str]:
+    """What is wrong with where tasks are to go."""
     if queue is not None and (not _is_word(queue) or queue == "*"):
         yield f"the queue {queue!r} is not valid: 1 to 128 characters, no control characters"
     if priority is not None and (type(priority) is not int or not 0 <= priority <= PRIORITY_MAX):

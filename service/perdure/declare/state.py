@@ -6,6 +6,7 @@ import json
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Any, Final, Generic, NamedTuple
 
@@ -131,10 +132,26 @@ class RunState(ABC, Generic[M, X]):
         return self._claimed.reason
 
     @property
+    def deadline_passed(self) -> bool:
+        """Whether `deadline_at` has passed: then it may run without the constraints it requires."""
+        return self._claimed.deadline_at is not None and self._is_late
+
+    @property
     def headers(self) -> Mapping[str, Any]:
         """What the producer sent beside the metadata, such as a trace; empty if nothing."""
         text = self._claimed.headers
         return MappingProxyType({} if text is None else json.loads(text))
+
+    @property
+    def schedule_key(self) -> str | None:
+        """The key of the schedule that made the task; None: another way."""
+        return self._claimed.schedule_key
+
+    @property
+    def fire_at(self) -> datetime | None:
+        """The instant that its schedule made it for, in UTC, whenever it runs; None for none."""
+        at = self._claimed.fire_at
+        return None if at is None else datetime.fromtimestamp(at, UTC)
 
     @property
     def logger(self) -> FilteringBoundLogger:
@@ -251,6 +268,10 @@ class RunState(ABC, Generic[M, X]):
     @property
     @abstractmethod
     def _retry_defaults(self) -> RetryDefaults: ...
+
+    @property
+    @abstractmethod
+    def _is_late(self) -> bool: ...
 
     @abstractmethod
     def _report(self, progress: str) -> None: ...

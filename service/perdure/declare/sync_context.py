@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, overload
 from typing_extensions import TypeVarTuple, Unpack, override
 
 from perdure.declare.definition import TaskDefinition
+from perdure.declare.inputs import Inputs
 from perdure.declare.kind import Enqueued, EnqueueOptions, NewTask, TaskKind
 from perdure.declare.memory import Memory
 from perdure.declare.ports import SyncRunPort
@@ -233,10 +234,24 @@ class SyncTaskContext(RunState[M, X]):
         """
         return self._port.enqueue(NewTask(task, metadata, **options), on)
 
+    def inputs(self) -> Inputs:
+        """What the tasks that this one follows have come to; read from the database each time."""
+        return Inputs.of(self._port.inputs())
+
+    @property
+    def port(self) -> SyncRunPort:
+        """For the runtime: what a run can do besides."""
+        return self._port
+
     @property
     @override
     def _retry_defaults(self) -> RetryDefaults:
         return self._port.retry_defaults
+
+    @property
+    @override
+    def _is_late(self) -> bool:
+        return self._port.deadline_passed
 
     @override
     def _report(self, progress: str) -> None:

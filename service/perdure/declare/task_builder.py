@@ -6,25 +6,28 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from datetime import timedelta
 from types import NoneType
-from typing import Any, Final, Generic, Protocol, Self, TypeAlias, TypeVar, cast
+from typing import Any, Final, Generic, Protocol, Self, TypeAlias, TypeVar, cast, overload
 
 from perdure.declare import handlers
 from perdure.declare.annotations import Types, types_of
 from perdure.declare.context import TaskContext
 from perdure.declare.definition import (
     Handler,
+    MaxInstances,
     TaskDefinition,
     UniqueKey,
-    UniquePolicy,
+    WhenFull,
 )
 from perdure.declare.kind import TaskKind
+from perdure.declare.lifespans import Lifespan
+from perdure.declare.machine import StateMachine
 from perdure.declare.registry import Registry
 from perdure.declare.sync_context import SyncTaskContext
 from perdure.errors import PerdureError, RegistrationError
 from perdure.tasks.checkpoints import Upgrade
 from perdure.tasks.codec import Payload
 from perdure.tasks.outcomes import Outcome, seconds_of
-from perdure.tasks.policies import Backoff, RetryPolicy, Timeouts
+from perdure.tasks.policies import Backoff, RetryPolicy, Timeouts, UniquePolicy
 
 M = TypeVar("M")
 X = TypeVar("X")
@@ -34,6 +37,9 @@ M2 = TypeVar("M2")
 X2 = TypeVar("X2")
 R2 = TypeVar("R2")
 E2 = TypeVar("E2")
+V1 = TypeVar("V1")
+V2 = TypeVar("V2")
+V3 = TypeVar("V3")
 R_co = TypeVar("R_co", covariant=True)
 E_co = TypeVar("E_co", covariant=True)
 
@@ -61,6 +67,7 @@ AnyHandler: TypeAlias = (
     | SyncHandler[M, X, R, E]
 )
 
+_Classes: TypeAlias = type[BaseException] | tuple[type[BaseException], ...]
 _TYPES: Final = ("metadata", "execution_metadata", "result", "error")
 
 
@@ -80,6 +87,7 @@ class TaskBuilder(Generic[M, X, R, E]):
         self._said: dict[str, Any] = {}
         self._types: dict[str, Any] = {}
         self._found: handlers.Found | None = None
+        self._machine: StateMachine[Any, Any, Any, Any, Any] | None = None
         self._refused = False
         self._isolated = False
 
@@ -131,21 +139,53 @@ class TaskBuilder(Generic[M, X, R, E]):
         self._types["error"] = type_
         return cast("TaskBuilder[M, X, R, E2]", self)
 
-    def handled_by(self, handler: AnyHandler[M, X, R, E]) -> Self:
-        """A function of the context, or an object with `execute(context)`, for all runs."""
+    def handled_by(self, handler: AnyHandler[M, X, R, E] | StateMachine[M, X, Any, R, E]) -> Self:
+        """A function of the context, an object with `execute(context)`, or a state machine."""
         self._refused = True
         with self._collecting:
-            self._found = handlers.handled_by(handler)
+            if isinstance(handler, StateMachine):
+                self._machine = handler
+                self._found = handler.found()
+            else:
+                self._found = handlers.handled_by(handler)
         return self
 
-    def made_by(self, factory: Callable[[], AnyHandler[M, X, R, E]]) -> Self:
-        """A class, or a function without arguments, that makes a handler for each run.
+    @overload
+    def made_by(self, factory: Callable[[], AnyHandler[M, X, R, E]], /) -> Self: ...
 
-        What it makes is read from its annotation; without one it is called once, at once.
+    @overload
+    def made_by(
+        self, factory: Callable[[V1], AnyHandler[M, X, R, E]], one: Lifespan[V1], /
+    ) -> Self: ...
+
+    @overload
+    def made_by(
+        self,
+        factory: Callable[[V1, V2], AnyHandler[M, X, R, E]],
+        one: Lifespan[V1],
+        two: Lifespan[V2],
+        /,
+    ) -> Self: ...
+
+    @overload
+    def made_by(
+        self,
+        factory: Callable[[V1, V2, V3], AnyHandler[M, X, R, E]],
+        one: Lifespan[V1],
+        two: Lifespan[V2],
+        three: Lifespan[V3],
+        /,
+    ) -> Self: ...
+
+    def made_by(self, factory: Callable[..., Any], /, *lifespans: Lifespan[Any]) -> Self:
+        """A class, or a function, that makes a handler for each run.
+
+        It is called with the values of the lifespans. What it makes is read from its annotation;
+        without one, and without lifespans, it is called once, at once.
         """
         self._refused = True
         with self._collecting:
-            self._found = handlers.made_by(factory)
+            self._found = handlers.made_by(factory, *lifespans)
         return self
 
     def isolated(self) -> Self:
@@ -159,8 +199,8 @@ class TaskBuilder(Generic[M, X, R, E]):
         max_retries: int | None = None,
         backoff: Backoff | None = None,
         jitter: float | None = None,
-        retry_on: type[BaseException] | tuple[type[BaseException], ...] | None = None,
-        give_up_on: type[BaseException] | tuple[type[BaseException], ...] = (),
+        retry_on: _Classes | None = None,
+        give_up_on: _Classes = (),
     ) -> Self:
         """How failures are retried; what is left out comes from the settings.
 
@@ -210,7 +250,7 @@ class TaskBuilder(Generic[M, X, R, E]):
         return self
 
     def requires(self, *constraints: str) -> Self:
-        """Run it only on workers that declare these constraints."""
+        """Run it only on workers for which these constraints hold."""
         self._said["requires"] = (*self._said.get("requires", ()), *constraints)
         return self
 
@@ -221,9 +261,31 @@ class TaskBuilder(Generic[M, X, R, E]):
         self._said["unique_key"] = UniqueKey(function=function, policy=policy)
         return self
 
+    def with_max_instances(
+        self, n: int, *, key: str | None = None, when_full: WhenFull = "queue"
+    ) -> Self:
+        """At most `n` of its tasks, 1 to 10,000, run or are ready at once in the whole schema.
+
+        With `key`, a dotted field of the metadata, at most `n` of each value of that field; one
+        that is missing is the value null. `when_full` says what becomes of one more: `queue` (it
+        waits for its turn, by id), `skip` (it ends as cancelled), or `cancel_previous` (the oldest
+        is cancelled instead). A smaller `n` stops nothing that runs.
+        """
+        self._said["max_instances"] = MaxInstances(n=n, key=key, when_full=when_full)
+        return self
+
     def with_aliases(self, *names: str) -> Self:
         """Other names of it, such as earlier ones: tasks enqueued under them run as well."""
         self._said["aliases"] = (*self._said.get("aliases", ()), *names)
+        return self
+
+    def keep_results_for(self, length: float | timedelta) -> Self:
+        """Seconds, or a timedelta, that its tasks stay after any end, instead of `[retention]`.
+
+        0: no result is stored, and `[retention]` holds.
+        """
+        with self._collecting:
+            self._said["keep_results"] = seconds_of(length)
         return self
 
     def on_exhausted(self, task_name: str) -> Self:
@@ -242,6 +304,8 @@ class TaskBuilder(Generic[M, X, R, E]):
         Called once, at the end; `problems` is complete then.
         """
         payloads = self._payloads()
+        if self._machine is not None:
+            self.problems += self._machine.problems(payloads["execution_metadata"].type_)
         handler = Handler(mode="async", make=lambda: _missing)
         if self._found is not None:
             handler = replace(self._found.handler, isolated=self._isolated)
@@ -255,14 +319,14 @@ class TaskBuilder(Generic[M, X, R, E]):
     def _payloads(self) -> dict[str, Any]:
         types = Types()
         if self._found is not None:
-            handler, code = self._found
+            handler = self._found.handler
             try:
-                types = types_of(code)
+                types = types_of(*self._found.codes)
             except TypeError as error:
                 # Nobody needs the annotations where everything has been said.
                 if not set(_TYPES) <= self._types.keys():
                     self.problems.append(f"{handler.label}: {error}")
-            if types.context not in {None, handler.mode}:
+            if types.contexts - {handler.mode}:
                 right = "TaskContext" if handler.mode == "async" else "SyncTaskContext"
                 form = "async" if handler.mode == "async" else "not async"
                 self.problems.append(f"{handler.label} is {form}: it must take a {right}")
@@ -332,7 +396,5 @@ def define(function: Callable[[TaskBuilder[Any, Any, Any, Any]], object]) -> Tas
     return definition
 
 
-def _tuple(
-    classes: type[BaseException] | tuple[type[BaseException], ...],
-) -> tuple[type[BaseException], ...]:
+def _tuple(classes: _Classes) -> tuple[type[BaseException], ...]:
     return tuple(classes) if isinstance(classes, (tuple, list)) else (classes,)

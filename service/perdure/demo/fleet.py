@@ -8,7 +8,6 @@ import subprocess
 import sys
 from dataclasses import dataclass, field
 
-APPLICATION = "perdure.demo.handlers:service"
 QUICK = {
     "PERDURE_EXECUTION__LEASE_DURATION": "2s",
     "PERDURE_EXECUTION__BEAT_INTERVAL": "500ms",
@@ -22,13 +21,14 @@ class Fleet:
     """Worker processes over one database, by process id, with the names that people see."""
 
     dsn: str
+    application: str
     names: dict[int, str] = field(default_factory=dict)
     _processes: dict[int, subprocess.Popen[bytes]] = field(default_factory=dict)
 
     def start(self) -> str:
         """Start a worker as a user does; the name that it goes by here."""
         environment = {**os.environ, **QUICK, "PERDURE_DSN": self.dsn}
-        command = [sys.executable, "-m", "perdure", "worker", "-A", APPLICATION]
+        command = [sys.executable, "-m", "perdure", "worker", "-A", self.application]
         process = subprocess.Popen(command, env=environment)  # noqa: S603  (our own program)
         name = f"worker {chr(ord('A') + len(self.names))}"
         self.names[process.pid] = name

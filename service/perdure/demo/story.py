@@ -8,23 +8,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import psycopg
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
-from rich.table import Table
 
 from perdure.client.sync import SyncTaskClient
 from perdure.declare.kind import NewTask
 from perdure.demo import handlers
-from perdure.demo.fleet import Fleet
-from perdure.embedded import EmbeddedServer
+from perdure.demo.stage import Stage, console_of, open_stage, verdict
 from perdure.errors import PerdureError
-from perdure.store.migrate import migrate
 
+APPLICATION = "perdure.demo.handlers:service"
 RUNS_LEAST = 3
 """The first run of the import, one after SIGTERM, one after SIGKILL."""
-STEP_SECONDS_MAX = 60.0
-"""Whatever is waited for: after this the demo has failed, and says what it waited for."""
 LEAST_PAGES = 24
 """Shorter inputs are cut into smaller pages, so that there is a middle to be interrupted in."""
 
@@ -50,26 +44,13 @@ def run(*, as_json: bool, file: Path | None) -> int:
     """
     if file is not None and not file.is_file():
         raise PerdureError(f"there is no file {file}: --input names a CSV file to import")
-    console = Console(stderr=as_json, highlight=False)
-    console.soft_wrap = not console.is_terminal  # a pipe gets each sentence on one line
+    console = console_of(as_json=as_json)
     began = time.monotonic()
-    with EmbeddedServer() as server:
-        dsn = server.dsn()
-        migrate(dsn)
-        console.print(f"[bold]PostgreSQL {server.version}[/] of our own is up, with the schema.")
-        fleet = Fleet(dsn)
-        try:
-            with psycopg.connect(dsn, autocommit=True) as connection:
-                story = Story(connection, fleet, console, handlers_request(file))
-                story.tell(dsn)
-                report = story.report(time.monotonic() - began)
-        finally:
-            fleet.close()
-    problems = problems_of(report)
-    show(console, report, problems)
-    if as_json:
-        Console(highlight=False, soft_wrap=True).print(json.dumps(report), markup=False)
-    return 1 if problems else 0
+    with open_stage(console, APPLICATION) as stage:
+        story = Story(stage, handlers_request(file))
+        story.tell()
+        report = story.report(time.monotonic() - began)
+    return verdict(console, report, claims_of(report), as_json=as_json)
 
 
 def handlers_request(file: Path | None) -> handlers.ImportRequest:
@@ -85,34 +66,28 @@ def handlers_request(file: Path | None) -> handlers.ImportRequest:
 class Story:
     """One database, some workers, one long import and many small tasks."""
 
-    def __init__(
-        self,
-        connection: psycopg.Connection[Any],
-        fleet: Fleet,
-        console: Console,
-        request: handlers.ImportRequest,
-    ) -> None:
-        self._connection = connection
-        self._fleet = fleet
-        self._console = console
+    def __init__(self, stage: Stage, request: handlers.ImportRequest) -> None:
+        self._stage = stage
+        self._connection = stage.connection
+        self._fleet = stage.fleet
         self._request = request
         self._pages = len(handlers.pages_of(request))
         self._import = 0
         self._bars: tuple[TaskID, TaskID] | None = None
         self._progress = Progress(
             TextColumn("  {task.description:<12}"), BarColumn(40), MofNCompleteColumn(),
-            TextColumn("{task.fields[note]}"), console=console, transient=True,
+            TextColumn("{task.fields[note]}"), console=stage.console, transient=True,
         )  # fmt: skip
 
-    def tell(self, dsn: str) -> None:
+    def tell(self) -> None:
         """From the first worker to the last task's end."""
         self._connection.execute(
             "create table demo_rows (page int, line text);"
             "create table demo_runs (attempt int, first_page int, at timestamptz default now())"
         )
         first, second = self._fleet.start(), self._fleet.start()
-        self._say(f"{first} and {second} have been started.")
-        self._enqueue(dsn)
+        self._stage.say(f"{first} and {second} have been started.")
+        self._enqueue()
         with self._progress:
             bars = [("import", self._pages), ("small tasks", self._counts().tasks - 1)]
             ids = [self._progress.add_task(name, total=total, note="") for name, total in bars]
@@ -121,10 +96,10 @@ class Story:
             self._interrupt_hard()
             self._until("all tasks have ended", lambda now: now.ended >= now.tasks)
 
-    def _enqueue(self, dsn: str) -> None:
+    def _enqueue(self) -> None:
         """From Python, by plain SQL, and by COPY."""
         names = [row[2] for row in handlers.zones()]
-        with SyncTaskClient(dsn) as client:
+        with SyncTaskClient(self._stage.dsn) as client:
             self._import = client.enqueue(handlers.table_import, self._request).id
             client.enqueue_many(
                 NewTask(handlers.zone_offset, handlers.OffsetRequest(zone=zone)) for zone in names
@@ -139,7 +114,7 @@ class Story:
         ) as copy:
             for zone in names:
                 copy.write_row(("demo.offset", json.dumps({"zone": zone})))
-        self._say(
+        self._stage.say(
             f"Enqueued: one import of {self._pages} pages, {len(names)} small tasks from Python, "
             f"{inserted} by INSERT, {len(names)} by COPY."
         )
@@ -147,65 +122,43 @@ class Story:
     def _interrupt_softly(self) -> None:
         """SIGTERM for the worker that runs the import, as a deploy does it."""
         self._until("a quarter is imported", lambda now: now.pages >= self._pages // 4)
-        pid = self._holder()
+        pid = self._stage.holder(self._import)
         name, pages = self._fleet.names[pid], self._counts().pages
         began = time.monotonic()
         code = self._fleet.terminate(pid)
-        self._say(
+        self._stage.say(
             f"[yellow]SIGTERM[/] for {name} after {pages} pages: it saved the checkpoint and "
             f"exited with {code} after {time.monotonic() - began:.1f} s."
         )
-        self._say(f"{self._fleet.start()} takes its place.")
+        self._stage.say(f"{self._fleet.start()} takes its place.")
         self._resumed(runs=2, since=time.monotonic())
 
     def _interrupt_hard(self) -> None:
         """SIGKILL for the worker that has it now, as a crash does it."""
         self._until("over a half is imported", lambda now: now.pages >= self._pages * 11 // 20)
-        pid = self._holder()
+        pid = self._stage.holder(self._import)
         name, pages = self._fleet.names[pid], self._counts().pages
         self._fleet.kill(pid)
-        self._say(f"[red]SIGKILL[/] for {name} after {pages} pages: it could not say a word.")
-        self._say(f"{self._fleet.start()} takes its place.")
+        self._stage.say(f"[red]SIGKILL[/] for {name} after {pages} pages: it could not say a word.")
+        self._stage.say(f"{self._fleet.start()} takes its place.")
         self._resumed(runs=3, since=time.monotonic())
 
     def _resumed(self, *, runs: int, since: float) -> None:
         self._until("the import goes on", lambda now: now.attempts >= runs)
-        stored = self._value("select first_page from demo_runs order by at desc limit 1")
-        holder = self._fleet.names.get(self._holder(), "a worker")
-        self._say(
+        stored = self._stage.value("select first_page from demo_runs order by at desc limit 1")
+        holder = self._fleet.names.get(self._stage.holder(self._import), "a worker")
+        self._stage.say(
             f"[green]{holder} goes on with page {stored + 1}[/], "
             f"{time.monotonic() - since:.2f} s later."
         )
 
-    def _holder(self) -> int:
-        """The process id of the worker that holds the import; waits until one does."""
-        question = (
-            "select w.pid from perdure.leases as l join perdure.workers as w on w.id = l.worker_id"
-            " where %s::bigint = any (l.task_ids)"
-        )
-        found: list[int] = []
-
-        def asked(_: Counts) -> bool:
-            row = self._connection.execute(question, (self._import,)).fetchone()
-            found.extend(row or ())
-            return bool(found)
-
-        self._until("a worker holds the import", asked)
-        return found[0]
-
     def _until(self, what: str, reached: Callable[[Counts], bool]) -> None:
-        end = time.monotonic() + STEP_SECONDS_MAX
-        while True:
+        def looked() -> bool:
             now = self._counts()
             self._draw(now)
-            if reached(now):
-                return
-            dead = self._fleet.failed()
-            if dead is not None:
-                raise PerdureError(f"{dead} has ended by itself while waiting until {what}")
-            if time.monotonic() > end:
-                raise PerdureError(f"not within {STEP_SECONDS_MAX:.0f} s: {what}")
-            time.sleep(0.02)
+            return reached(now)
+
+        self._stage.until(what, looked)
 
     def _draw(self, now: Counts) -> None:
         if self._bars is not None:
@@ -221,13 +174,6 @@ class Story:
         ).fetchone()
         return Counts(*row) if row else Counts(0, 0, 0, 0)
 
-    def _value(self, question: str) -> Any:
-        row = self._connection.execute(question.encode()).fetchone()
-        return None if row is None else row[0]
-
-    def _say(self, text: str) -> None:
-        self._console.print(f"  {text}")
-
     def report(self, seconds: float) -> dict[str, Any]:
         """What the database says about it all."""
         pages_twice = (
@@ -235,6 +181,7 @@ class Story:
             " having count(*) > (select count(*) from demo_lines as d"
             " where d.page = demo_rows.page and d.line = demo_rows.line)) as twice"
         )
+        value = self._stage.value
         self._connection.execute("create temporary table demo_lines (page int, line text)")
         with self._connection.cursor().copy("copy demo_lines from stdin") as copy:
             for number, page in enumerate(handlers.pages_of(self._request)):
@@ -245,30 +192,26 @@ class Story:
             for row in self._connection.execute("select first_page from demo_runs order by attempt")
         ]
         return {
-            "tasks": self._value("select count(*) from perdure.tasks"),
-            "completed": self._value(
-                "select count(*) from perdure.outcomes where state = 'completed'"
-            ),
-            "failed": self._value(
-                "select count(*) from perdure.outcomes where state <> 'completed'"
-            ),
-            "interruptions": self._value(
+            "tasks": value("select count(*) from perdure.tasks"),
+            "completed": value("select count(*) from perdure.outcomes where state = 'completed'"),
+            "failed": value("select count(*) from perdure.outcomes where state <> 'completed'"),
+            "interruptions": value(
                 "select count(*) from perdure.attempts where kind = 'interruption'"
             ),
-            "crashes": self._value("select count(*) from perdure.attempts where kind = 'crash'"),
+            "crashes": value("select count(*) from perdure.attempts where kind = 'crash'"),
             "resumed_from_checkpoint": len(first_pages) >= RUNS_LEAST and min(first_pages[1:]) > 0,
-            "duplicated_pages": self._value(pages_twice),
-            "missing_rows": self._value(
+            "duplicated_pages": value(pages_twice),
+            "missing_rows": value(
                 "select (select count(*) from demo_lines) - (select count(*) from demo_rows)"
             ),
-            "misplaced": self._value("select count(*) from perdure.misplaced_tasks"),
+            "misplaced": value("select count(*) from perdure.misplaced_tasks"),
             "seconds": round(seconds, 1),
         }
 
 
-def problems_of(report: dict[str, Any]) -> list[str]:
-    """Which of the demo's claims do not hold."""
-    claims = {
+def claims_of(report: dict[str, Any]) -> dict[str, bool]:
+    """What the demo claims, and whether it is so."""
+    return {
         "every task ended exactly once, as completed": report["completed"] == report["tasks"],
         "no task failed": report["failed"] == 0,
         "a worker was asked to stop in the middle": report["interruptions"] >= 1,
@@ -278,17 +221,3 @@ def problems_of(report: dict[str, Any]) -> list[str]:
         "no row is missing": report["missing_rows"] == 0,
         "nothing is misplaced": report["misplaced"] == 0,
     }
-    return [claim for claim, holds in claims.items() if not holds]
-
-
-def show(console: Console, report: dict[str, Any], problems: list[str]) -> None:
-    """The table at the end, and the verdict."""
-    table = Table(title="What the database says", title_style="bold", show_header=False)
-    for key, value in report.items():
-        shown = {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)
-        table.add_row(key.replace("_", " "), shown)
-    console.print(table)
-    if problems:
-        console.print("[bold red]Not true:[/] " + "; ".join(problems))
-    else:
-        console.print("[bold green]Nothing lost, nothing done twice.[/]")

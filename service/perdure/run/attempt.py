@@ -13,6 +13,8 @@ from dataclasses import replace
 from typing import Any
 
 from perdure.declare.context import TaskContext
+from perdure.declare.definition import OUTCOMES, outcome_of
+from perdure.declare.lifespans import provide
 from perdure.declare.state import LeftBehind
 from perdure.declare.sync_context import SyncTaskContext
 from perdure.errors import InvalidPayload, NewerCheckpoint, TaskStopped, UnencodableValue
@@ -20,17 +22,17 @@ from perdure.run import report
 from perdure.run.child_run import ChildRun
 from perdure.run.completer import Handed
 from perdure.run.events import LoopFailed, TaskStarted, run_fields
-from perdure.run.port import ThreadPort, Tools
+from perdure.run.port import Tools
 from perdure.run.stopping import StoppableRun
+from perdure.run.thread_port import ThreadPort
 from perdure.store.queue import Saving, Settling
 from perdure.tasks.checkpoints import load_execution_metadata
-from perdure.tasks.decide import Ending, Run, decide_end, decide_start
-from perdure.tasks.outcomes import Cancelled, Failure, Outcome, Retry, Success, Suspended
+from perdure.tasks.decide import Ending, Run, decide_end, decide_start, expires
+from perdure.tasks.outcomes import Success
 from perdure.tasks.places import Claimed, Mail, Move, Ready, Saved, Waiting
 
 BESIDE = Waiting(reason=None, delay=0.25)
 """Where a task waits whose run before has lost its lease and has not stopped yet in this worker."""
-OUTCOMES = (Success, Failure, Retry, Suspended, Cancelled)
 ABANDONED_SECONDS = 1.0
 """A run that is given up at the end of the grace waits this long, so that its process is gone."""
 HERE = Run(isolated=False, write_start=False)
@@ -112,6 +114,7 @@ class Attempt(StoppableRun):
         if not (
             invalid is not None
             or claimed.recovered or claimed.crashes or claimed.suspect or claimed.cancelled
+            or claimed.expires_at is not None
             or claimed.version > self.definition.version or tools.cancelled
         ):  # fmt: skip
             return APART if self.definition.handler.isolated else HERE
@@ -133,6 +136,7 @@ class Attempt(StoppableRun):
             isolate_after=execution.isolate_after,
             max_crashes=execution.max_crashes,
             invalid=invalid,
+            expired=expires(self.claimed, self.tools.holdings.now()),
             on_exhausted=self.definition.on_exhausted,
         )
 
@@ -176,6 +180,8 @@ class Attempt(StoppableRun):
         run_fields.set({"task_id": claimed.task_id, "name": claimed.name, "attempt": self.attempt})
         if isolated:
             return await self._in_child()
+        if tools.lifespans:
+            provide(tools.lifespans)
         self._set_timers()
         handler = definition.handler
         self._working = True
@@ -228,11 +234,13 @@ class Attempt(StoppableRun):
     def _returned(self, value: Any) -> Ending | str | None:
         """Encode what the handler returned; as text if it is a plain success."""
         most = self.tools.settings().limits.result_bytes
-        if self.context.untouched and not isinstance(value, OUTCOMES):
+        # Whoever waits for its end is told with it.
+        awaited = self.claimed.followed or self.claimed.limited
+        if self.context.untouched and not awaited and not isinstance(value, OUTCOMES):
             text, problem = report.result_text(self.definition, value, most)
             if text is not None:
                 return text
-        outcome: Outcome[Any, Any] = value if isinstance(value, OUTCOMES) else Success(value)
+        outcome = outcome_of(value)
         try:
             left: LeftBehind = self.context.left_behind()
         except (UnencodableValue, InvalidPayload) as error:
@@ -244,7 +252,7 @@ class Attempt(StoppableRun):
                 return None
         result, typed, problem = report.encoded(self.definition, outcome, most)
         # Whoever saves in transactions may have left one open: it is not to hold up all endings.
-        is_plain = not (left.explicit and left.saved)
+        is_plain = not (left.explicit and left.saved) and not awaited
         if result is not None and problem is None and is_plain:
             self.saved = left.saved
             return result
@@ -291,7 +299,7 @@ class Attempt(StoppableRun):
 
     def _decider(self, ending: Ending) -> Callable[[Sequence[Mail]], Move]:
         """Decides the end, again and again with the mail at hand; settings as they are then."""
-        u = self.tools.rng.random()
+        u, over = self.tools.rng.random(), self.claimed.expires_at
 
         def decide(mail: Sequence[Mail]) -> Move:
             settings = self.tools.settings()
@@ -300,6 +308,7 @@ class Attempt(StoppableRun):
                 retry=self.definition.retry, defaults=self.tools.retry_defaults(), u=u,
                 on_exhausted=self.definition.on_exhausted,
                 isolate_after=settings.execution.isolate_after,
+                expired=over is not None and over <= self.tools.holdings.now(),
                 error_bytes_max=settings.limits.error_bytes,
             )  # fmt: skip
 

@@ -2,8 +2,8 @@
 
 A handler that blocks the event loop blocks neither. The lease is counted from the sending of the
 last good beat, by the monotonic clock; the event loop watches its end, because a beat may hang.
-What the beat hears goes to the event loop as one value; what it is told to do for all - recovery,
-promotion, upkeep - it does here, between two beats, in small turns.
+What the beat hears goes to the event loop as one value; what it is told to do for all is done
+between two beats, in small turns.
 """
 
 from __future__ import annotations
@@ -18,43 +18,48 @@ from contextlib import suppress
 from typing import NamedTuple
 
 from perdure.errors import PerdureError
-from perdure.run.chores import Chores, Counts
+from perdure.run.bus import Bus
+from perdure.run.chores import Counts
+from perdure.run.duties import Duties
 from perdure.run.events import (
     BeatFailed,
-    Bus,
     DatabaseBack,
     DatabaseLost,
     LoopFailed,
-    Promoted,
-    WorkerRecovered,
 )
 from perdure.run.loop import BACKOFF_SECONDS_MAX, Backoff
 from perdure.settings import Settings
-from perdure.store import upkeep, workers
+from perdure.store import workers
 from perdure.store.database import Database, SyncSession
 from perdure.store.faults import describe, is_transient
 from perdure.store.upkeep import Keep
 from perdure.store.workers import Beat, Registration
 from perdure.tasks.places import LeaseId
 
-PROMOTE_MOST = 1000
-"""Tasks that one turn of promotion moves: it bounds how long its locks are held."""
-TURNS_MOST = 20
-"""Turns of promotion between two beats: a flood of due tasks must not delay a beat."""
-BLOCKED_SECONDS = 0.25
-"""Pause before the next look when something due could not be moved."""
+PROMISE_SECONDS_MIN = 0.05
+"""A look sooner than this is too near to be relied on: the next one is promised instead."""
+
+
+class Held(NamedTuple):
+    """What a beat says of its process: the tasks that run, the leases held, what is wrong with it,
+    and the constraints that hold for it."""
+
+    running: Sequence[int]
+    leases: Sequence[LeaseId]
+    problem: str | None
+    satisfied: frozenset[str]
 
 
 class Hooks(NamedTuple):
     """What the beat asks of its worker; all but the first are called in the beat's thread and
     hand over to the event loop.
 
-    holdings: the tasks that run, the leases held, and what is wrong with this process.
+    holdings: what is to be said of this process.
     heard: a beat came back. counts: takes what has ended since the last call.
     woken: there may be work. reborn: a new id, after the worker's row was gone.
     """
 
-    holdings: Callable[[], tuple[Sequence[int], Sequence[LeaseId], str | None]]
+    holdings: Callable[[], Held]
     heard: Callable[[Beat, float], None]
     counts: Callable[[], Counts]
     woken: Callable[[], None]
@@ -69,6 +74,7 @@ class Pace(NamedTuple):
     lease_seconds: float
     keep: Keep
     wakeups: bool
+    slots: int
 
     @classmethod
     def of(cls, settings: Settings) -> Pace:
@@ -83,6 +89,7 @@ class Pace(NamedTuple):
                 keep.cancelled.total_seconds(),
             ),
             wakeups=settings.scheduling.wakeups == "auto",
+            slots=execution.concurrency,
         )
 
 
@@ -128,16 +135,15 @@ class BeatLoop:
         self._lost_since: float | None = None
         self._told_all = False
         self._listens = False
+        self._slots = 0
         self._turn_began: float | None = None
-        self._due_at: float | None = None
-        self._blocked_until = 0.0
-        self._unlaned_after = -1
-        self._chores = Chores()
+        self._looks_at = 0.0
+        self._duties = Duties(bus=bus, woken=hooks.woken, counts=hooks.counts, again=self.beat_now)
 
     @property
     def expects_work(self) -> bool:
         """Whether something that waits is due now: promotion is about to move it."""
-        return self._due_at is not None and self._due_at <= time.monotonic()
+        return self._duties.expects_work
 
     def start(self) -> None:
         """Register and begin; wait with `wait_ready`."""
@@ -241,11 +247,15 @@ class BeatLoop:
         pace = self._pace()
         if not self.worker_id:
             self._register(session)
-        running, leases, problem = self._hooks.holdings()
+        held = self._hooks.holdings()
         sent = time.monotonic()
+        # A look that was promised is kept: what is written meanwhile relies on it.
+        if not PROMISE_SECONDS_MIN <= self._looks_at - sent <= pace.beat_interval:
+            self._looks_at = sent + pace.beat_interval * (1 - 0.1 * self._rng.random())
         heard = workers.beat(
-            session, self.worker_id, running=running, lease_seconds=pace.lease_seconds,
-            held=leases, problem=problem,
+            session, self.worker_id, running=held.running, lease_seconds=pace.lease_seconds,
+            held=held.leases, problem=held.problem, looks_in=self._looks_at - sent,
+            satisfied=held.satisfied,
         )  # fmt: skip
         if not heard.alive:
             # Declared dead, perhaps falsely: whatever it held is somebody else's by now.
@@ -256,59 +266,26 @@ class BeatLoop:
         # Not the middle of the round trip: a run may be dated late, but never before its claim.
         self._hooks.heard(heard, sent)
         self._listen(session, wanted=pace.wakeups)
+        if self._slots != pace.slots:
+            workers.resize(session, self.worker_id, pace.slots)
+            self._slots = pace.slots
         before, self._heard = self._heard, (heard.at, time.monotonic())
         if self._good_since is None or _has_jumped(before, self._heard, heard.lease, pace):
             self._good_since = time.monotonic()
-        self._serve(session, heard, pace, gapless=sent - self._good_since)
-        self.sent_at = sent
-        next_beat = sent + pace.beat_interval * (1 - 0.1 * self._rng.random())
-        if self._due_at is not None:
-            next_beat = min(next_beat, max(self._due_at, self._blocked_until))
-        return max(0.0, next_beat - time.monotonic())
-
-    def _serve(self, session: SyncSession, heard: Beat, pace: Pace, *, gapless: float) -> None:
-        """Do for all what the beat has said; each of these is safe when two processes do it."""
-        now = time.monotonic()
         # After an outage everybody looks dead: who judges must have beaten for two intervals.
-        if heard.dead and gapless >= 2 * pace.beat_interval:
-            recovered = workers.recover(session)
-            if recovered:
-                self._bus.emit(
-                    WorkerRecovered(workers=len(recovered), tasks=sum(r.tasks for r in recovered))
-                )
-                self._hooks.woken()
-        if heard.mail and upkeep.obey(session, PROMOTE_MOST):
-            self._hooks.woken()
-        self._due_at = None if heard.due_in is None else now + heard.due_in
-        if heard.due_in is not None and heard.due_in <= 0:
-            self._promote(session)
-        if heard.unlaned:
-            moved, self._unlaned_after = upkeep.relane(session, self._unlaned_after, PROMOTE_MOST)
-            if moved:
-                # The next one hears of the lanes that were made.
-                self.beat_now()
-        self._chores.ended(self._hooks.counts())
-        self._chores.do(session, self.worker_id, pace.lease_seconds)
-        if heard.upkeep and upkeep.take_upkeep(session):
-            self._chores.keep_up(session, pace.keep)
-
-    def _promote(self, session: SyncSession) -> None:
-        for _ in range(TURNS_MOST):
-            moved, due_in = upkeep.promote(session, PROMOTE_MOST)
-            self._due_at = None if due_in is None else time.monotonic() + max(0.0, due_in)
-            if moved:
-                self._bus.emit(Promoted(count=moved))
-                self._hooks.woken()
-            if moved < PROMOTE_MOST:
-                # What is due all the same is locked by somebody, for who knows how long.
-                self._blocked_until = time.monotonic() + BLOCKED_SECONDS
-                return
+        gapless = sent - self._good_since >= 2 * pace.beat_interval
+        self._duties.serve(
+            session, self.worker_id, heard,
+            judges=gapless, lease_seconds=pace.lease_seconds, keep=pace.keep,
+        )  # fmt: skip
+        self.sent_at = sent
+        return max(0.0, min(self._looks_at, self._duties.due_at) - time.monotonic())
 
     def _register(self, session: SyncSession) -> None:
         registration = self._registration()
         workers.register_types(session, self._types)
         workers.register(session, registration)
-        self.worker_id = registration.id
+        self.worker_id, self._slots = registration.id, registration.slots
 
     def _connected(self) -> SyncSession:
         if self._session is None:
@@ -367,8 +344,7 @@ class BeatLoop:
         """The clean end: statistics, the worker's row, the connection. What fails is recovered."""
         try:
             if self._session is not None and self.worker_id:
-                self._chores.ended(self._hooks.counts())
-                self._chores.count(self._session, self.worker_id)
+                self._duties.count(self._session, self.worker_id)
                 workers.deregister(self._session, self.worker_id)
         except Exception as error:  # noqa: BLE001  (the row is left to recovery)
             self._bus.emit(BeatFailed(error=describe(error), seconds_left=0.0))

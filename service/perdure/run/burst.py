@@ -6,6 +6,7 @@ import time
 
 from perdure.run.beat import BeatLoop
 from perdure.run.completer import Completer
+from perdure.run.constraints import Constraints
 from perdure.run.enqueuer import Enqueuer
 from perdure.run.holdings import Holdings
 from perdure.run.slots import Slots
@@ -26,12 +27,14 @@ class Burst:
         enqueuer: Enqueuer,
         completer: Completer,
         slots: Slots,
+        constraints: Constraints,
     ) -> None:
         self._holdings = holdings
         self._beat = beat
         self._enqueuer = enqueuer
         self._completer = completer
         self._slots = slots
+        self._constraints = constraints
         self._ended = 0
         self._quiet_at: float | None = None
         self._sweeps: int | None = None
@@ -39,7 +42,7 @@ class Burst:
     def is_done(self) -> bool:
         """Whether nothing is left that is due."""
         here = self._holdings.running or self._enqueuer.buffer or self._completer.backlog
-        if here or self._slots.ended != self._ended:
+        if here or self._slots.ended != self._ended or not self._constraints.known:
             self._ended = self._slots.ended
             self._quiet_at = self._sweeps = None
             return False

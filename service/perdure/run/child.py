@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import ctypes
 import importlib
-import itertools
 import json
 import os
 import resource
@@ -17,40 +16,38 @@ import signal
 import socket
 import sys
 import threading
-from collections.abc import Callable
-from concurrent.futures import Future
+from collections.abc import Sequence
 from contextlib import suppress
 from operator import attrgetter
-from queue import SimpleQueue
 from typing import Any, Protocol, cast
 
-from perdure import errors
 from perdure.declare.context import TaskContext
 from perdure.declare.definition import TaskDefinition, outcome_of
 from perdure.declare.kind import NewTask
+from perdure.declare.lifespans import Lifespan, provide
 from perdure.declare.registry import Registry
 from perdure.declare.state import LeftBehind
 from perdure.declare.sync_context import SyncTaskContext
 from perdure.errors import (
     ConfigurationError,
-    DatabaseError,
-    LeaseLost,
-    PerdureError,
+    LifespanError,
     TaskStopped,
 )
 from perdure.run import logs, report
+from perdure.run.bus import Bus
+from perdure.run.child_lifespans import InThread
+from perdure.run.child_pipe import EXIT_ORPHAN, Pipe
 from perdure.run.child_port import AsyncPort, SyncPort
 from perdure.run.events import run_fields
-from perdure.run.pipe import HEADER, Message, claimed_of, outcome_document, packed
+from perdure.run.lifespans import Lifespans
+from perdure.run.loop import bounded
+from perdure.run.pipe import Message, claimed_of, outcome_document
+from perdure.run.slots import Threads
 from perdure.settings import Settings, masker
 from perdure.store.database import Database
 from perdure.store.operations import Added, Operation
 from perdure.tasks.codec import error_record
 
-EXIT_ORPHAN = 70
-"""The worker is gone."""
-EXIT_BROKEN = 71
-"""Nothing sensible can be sent any more, because a message was broken off in the middle."""
 PR_SET_PDEATHSIG = 1
 
 
@@ -60,6 +57,10 @@ class Application(Protocol):
     @property
     def registry(self) -> Registry:
         """Its tasks."""
+
+    @property
+    def lifespans(self) -> Sequence[Lifespan[Any]]:
+        """What each process of it sets up."""
 
     @property
     def settings(self) -> Settings:
@@ -73,98 +74,6 @@ class Application(Protocol):
 
     def operation_of(self, task: NewTask[Any, Any]) -> Operation[Added]:
         """How a handler's child is enqueued."""
-
-
-class Pipe:
-    """The child's end of the pipe: one thread reads it, every thread may write."""
-
-    def __init__(self, connection: socket.socket) -> None:
-        self.runs: SimpleQueue[Message] = SimpleQueue()
-        self.broken_off = False
-        """Whether the worker has broken off this run."""
-        self._on_stop: Callable[[str], object] | None = None
-        self._connection = connection
-        self._ids = itertools.count()
-        self._answers: dict[int, Future[Message]] = {}
-        self._lock = threading.Lock()
-        self._intact = True
-        self._running = False
-
-    def ask(self, what: str, **body: object) -> Any:
-        """Have the worker do something, and wait for its answer.
-
-        Raises:
-            LeaseLost: the run has ended; or the task has another holder.
-            PerdureError: whatever it has met with.
-        """
-        answer: Future[Message] = Future()
-        with self._lock:
-            if not self._running:
-                raise LeaseLost("the run has ended: nothing can be written for it any more")
-            number = next(self._ids)
-            self._answers[number] = answer
-            self._write({"what": what, "id": number, **body})
-        reply = answer.result()
-        if "error" in reply:
-            raise _error(reply["error"], reply["text"])
-        return reply["value"]
-
-    def begin(self, on_stop: Callable[[str], object]) -> None:
-        """Say that the handler is called now; from here on it can be asked to stop."""
-        with self._lock:
-            self._on_stop = on_stop
-            self.broken_off = False
-            self._running = True
-            self._write({"what": "begun"})
-
-    def end(self, message: Message) -> None:
-        """Say how the run has ended; what it has left running can say nothing after this."""
-        with self._lock:
-            self._on_stop = None
-            self._running = False
-            if not self._intact:
-                os._exit(EXIT_BROKEN)
-            self._write(message)
-
-    def listen(self) -> None:
-        """Read until the worker is gone, and end with it."""
-        with suppress(BaseException):
-            while (message := self._read()) is not None:
-                match message["what"]:
-                    case "run":
-                        self.runs.put(message)
-                    case "stop":
-                        if (on_stop := self._on_stop) is not None:
-                            with suppress(RuntimeError):  # its loop has just been closed
-                                on_stop(message["reason"])
-                    case "break":
-                        self.broken_off = True
-                        # Sent to the process, another thread might get it, and wake nobody.
-                        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
-                    case _:
-                        self._answers.pop(message["id"]).set_result(message)
-        os._exit(EXIT_ORPHAN)
-
-    def _write(self, message: Message) -> None:
-        data = packed(message)
-        # A signal may break off in the middle: then nothing that followed could be understood.
-        self._intact = False
-        self._connection.sendall(data)
-        self._intact = True
-
-    def _read(self) -> Message | None:
-        header = self._exactly(HEADER.size)
-        body = header and self._exactly(HEADER.unpack(header)[0])
-        return json.loads(body) if body else None
-
-    def _exactly(self, size: int) -> bytes | None:
-        data = bytearray()
-        while len(data) < size:
-            part = self._connection.recv(min(size - len(data), 2**20))
-            if not part:
-                return None
-            data += part
-        return bytes(data)
 
 
 class Stage:
@@ -184,6 +93,10 @@ class Stage:
         self._database = service.database()
         self._database.timeline.followed = True
         self._operation_of = service.operation_of
+        self._bus = Bus()
+        logs.attach(self._bus, self.settings.logging.level)
+        # A run of its own: what was opened on one loop is of no use on the next.
+        self._lifespans = Lifespans(service.lifespans, Threads(), self._bus)
         run_fields.set(
             {
                 "task_id": self._claimed.task_id,
@@ -194,16 +107,30 @@ class Stage:
 
     def run(self) -> Message:
         """Call the handler; what the worker is told at its end."""
+        provide(self._lifespans.values)
         if self.definition.handler.mode == "async":
             end = asyncio.run(self._on_loop())
             # The loop has put back the default in place of its own handler.
             signal.signal(signal.SIGTERM, _ignore)
             return end
-        return self._in_main_thread()
+        with InThread(self._lifespans, self._grace) as lifespans:
+            try:
+                lifespans.enter()
+            except LifespanError as error:
+                return self._not_begun(error)
+            return self._in_main_thread()
+
+    @property
+    def _grace(self) -> float:
+        """How long a cleanup may take."""
+        return self.settings.execution.stop_grace.total_seconds()
+
+    def _not_begun(self, error: LifespanError) -> Message:
+        return ENDING | _described(error, self.definition, self.settings)
 
     def _in_main_thread(self) -> Message:
         """A plain handler; SIGTERM breaks it off wherever it is."""
-        port = SyncPort(self._pipe.ask, self._database, self._operation_of)
+        port = SyncPort(self._pipe.ask, self._database, self._operation_of, self._claimed.task_id)
         context = SyncTaskContext(self.definition, self._claimed, self._metadata, port)
         inside, broken = True, False
 
@@ -230,9 +157,15 @@ class Stage:
 
     async def _on_loop(self) -> Message:
         """An async handler; SIGTERM throws CancelledError into it."""
-        port = AsyncPort(self._pipe.ask, self._database, self._operation_of)
+        port = AsyncPort(
+            self._pipe.ask, self._database, self._operation_of, self._claimed, self._bus
+        )
         context = TaskContext(self.definition, self._claimed, self._metadata, port)
         loop, task = asyncio.get_running_loop(), asyncio.current_task()
+        try:
+            await self._lifespans.enter()
+        except LifespanError as error:
+            return self._not_begun(error)
         inside = True
 
         def break_off() -> None:
@@ -255,6 +188,8 @@ class Stage:
             while task is not None and task.cancelling():
                 task.uncancel()
         end = self._end(context, exception, value)
+        async with bounded(self._grace):
+            await self._lifespans.leave()
         await self._database.close()
         return end
 
@@ -343,14 +278,6 @@ def _described(
         "interrupted": isinstance(error, asyncio.CancelledError | TaskStopped),
         "gives_up": definition is not None and definition.retry.gives_up(type(error)),
     }
-
-
-def _error(name: str, text: str) -> PerdureError:
-    """What the worker has met with, as it would be raised there."""
-    found = getattr(errors, name, None)
-    if isinstance(found, type) and issubclass(found, PerdureError):
-        return found(text)
-    return DatabaseError(text)
 
 
 def _service(name: str) -> Application:

@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeVar
 
 from perdure.declare.kind import Answer, Enqueued, NewTask
+from perdure.run.bus import Bus
+from perdure.run.events import LifespanFailed
+from perdure.run.slots import Threads
 from perdure.store import binding
 from perdure.store.commit import committed, committed_sync
 from perdure.store.database import Database, left_if_read_only
-from perdure.store.operations import Added, Operation
-from perdure.tasks.places import Saved
+from perdure.store.operations import Added, Operation, inputs
+from perdure.store.perform import perform, perform_sync
+from perdure.tasks.places import Claimed, InputRow, Saved
 from perdure.tasks.policies import RetryDefaults
 
 if TYPE_CHECKING:
     import psycopg
 
     from perdure.declare.kind import CallersConnection
+
+T = TypeVar("T")
 
 OperationOf: TypeAlias = Callable[[NewTask[Any, Any]], Operation[Added]]
 
@@ -33,8 +39,11 @@ class Ask(Protocol):
 class _Port:
     """What takes no connection of the child's own."""
 
-    def __init__(self, ask: Ask, database: Database, operation_of: OperationOf) -> None:
+    def __init__(
+        self, ask: Ask, database: Database, operation_of: OperationOf, task_id: int
+    ) -> None:
         self._ask = ask
+        self._task_id = task_id
         self._database = database
         self._operation_of = operation_of
 
@@ -46,6 +55,11 @@ class _Port:
         return RetryDefaults(
             scheduler_retry_delays=None if delays is None else tuple(delays), **document
         )
+
+    @property
+    def deadline_passed(self) -> bool:
+        """As RunPort."""
+        return bool(self._ask("deadline_passed"))
 
     def save_soon(self, saved: Saved) -> None:
         """As RunPort."""
@@ -96,12 +110,24 @@ class SyncPort(_Port):
         task_id, answer = operation.read(rows)
         return Enqueued(task_id, Answer(answer))
 
+    def inputs(self) -> Sequence[InputRow]:
+        """As RunPort."""
+        return perform_sync(self._database, inputs(self._task_id))
+
     def _run_on(self, on: object, name: str, params: dict[str, Any]) -> None:
         binding.execute_sync(on, self._database, name, self._fence(params))
 
 
 class AsyncPort(_Port):
     """For async handlers, as RunPort says; what waits for the worker does so in a thread."""
+
+    def __init__(
+        self, ask: Ask, database: Database, operation_of: OperationOf, claimed: Claimed, bus: Bus
+    ) -> None:
+        super().__init__(ask, database, operation_of, claimed.task_id)
+        self._name = claimed.name
+        self._bus = bus
+        self._threads = Threads()
 
     async def save(self, saved: Saved, explicit: bool) -> None:
         """As RunPort."""
@@ -135,6 +161,22 @@ class AsyncPort(_Port):
         rows = await binding.execute(on, self._database, operation.statement, operation.params)
         task_id, answer = operation.read(rows)
         return Enqueued(task_id, Answer(answer))
+
+    async def inputs(self) -> Sequence[InputRow]:
+        """As RunPort."""
+        return await perform(self._database, inputs(self._task_id))
+
+    async def now(self) -> float:
+        """As RunPort."""
+        return float(await self._wait("now"))
+
+    def has_raised(self, phase: str, error: Exception) -> None:
+        """As RunPort."""
+        self._bus.emit(LifespanFailed(lifespan=self._name, phase=phase, error=error))
+
+    async def in_thread(self, function: Callable[[], T], /) -> T:
+        """As RunPort."""
+        return await self._threads.run(function)
 
     async def _wait(self, what: str, **body: object) -> Any:
         return await asyncio.to_thread(self._ask, what, **body)

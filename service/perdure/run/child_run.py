@@ -120,12 +120,14 @@ class ChildRun:
             answer |= {"error": type(error).__name__, "text": describe(error)}
         child.send(answer)
 
-    async def _do(self, message: Message) -> Any:
+    async def _do(self, message: Message) -> Any:  # noqa: PLR0911  (an answer to each question)
         """What the handler's port asks for."""
         run, saved = self._run, saved_of(message.get("saved"))
         match message["what"]:
             case "retry_defaults":
                 return asdict(run.retry_defaults)
+            case "deadline_passed":
+                return run.deadline_passed
             case "report":
                 run.report(message["progress"])
             case "save_soon" if saved is not None:
@@ -133,6 +135,8 @@ class ChildRun:
             case "save" if saved is not None:
                 self._explicit |= message["explicit"]
                 await run.save(saved, message["explicit"])
+            case "now":
+                return await run.now()
             case "fence":
                 return await self._fenced()
             case "checkpoint" if saved is not None:

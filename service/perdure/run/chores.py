@@ -12,6 +12,10 @@ from perdure.store.upkeep import Keep
 
 RETIRE_MOST = 1000
 RETIRE_TURNS_MOST = 20
+LOOK_MOST = 5000
+"""Ended tasks whose names may have a time of their own: the next look goes on where this ends."""
+FORGET_MOST = 5000
+"""Instants of schedules: a thousand in a second are forgotten as fast as they come."""
 KEEP_MOST = 20_000
 """Rows that may be copied out of a range that is dropped; with more it waits."""
 STATISTICS_SECONDS = 10.0
@@ -74,5 +78,11 @@ class Chores:
         for _ in range(RETIRE_TURNS_MOST):
             # A few of them are passed over, those whose key is locked: there may still be more.
             if upkeep.retire(session, keep, RETIRE_MOST) < RETIRE_MOST // 2:
+                break
+        for _ in range(RETIRE_TURNS_MOST):
+            if not upkeep.retire_by_name(session, keep, LOOK_MOST):
+                break
+        for _ in range(RETIRE_TURNS_MOST):
+            if upkeep.prune_fires(session, keep, FORGET_MOST) < FORGET_MOST:
                 break
         upkeep.prune_statistics(session)

@@ -14,7 +14,8 @@ from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import NamedTuple, Protocol
 
-from perdure.run.events import Bus, TaskEnded, TaskLost, TasksCompleted
+from perdure.run.bus import Bus
+from perdure.run.events import TaskEnded, TaskLost, TasksCompleted
 from perdure.run.halving import halving
 from perdure.run.holdings import Holdings
 from perdure.run.loop import Loop

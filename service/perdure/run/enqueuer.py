@@ -2,7 +2,7 @@
 
 What is claimed waits in a buffer for a free slot. How much is claimed ahead follows the tasks:
 short ones are fetched a fifth of a second ahead, so that a slot never waits for the database; long
-ones not at all. What waits longer than a second, or is paused meanwhile, goes back unharmed.
+ones not at all. What waits longer than a second, or may not start any more, goes back unharmed.
 """
 
 from __future__ import annotations
@@ -10,22 +10,25 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections import Counter, deque
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
-from typing import NamedTuple
 
-from perdure.run.events import Bus, LoopFailed, TasksClaimed
+from perdure.run.bounds import QueueBounds
+from perdure.run.bus import Bus
+from perdure.run.demand import Demand, Tuning
+from perdure.run.events import LoopFailed, TasksClaimed
 from perdure.run.gate import LOOK_SECONDS, Gate
 from perdure.run.holdings import Holdings
+from perdure.run.lanes import Lanes
 from perdure.run.loop import Loop
 from perdure.run.reconciler import Reconciler
-from perdure.settings import Settings
-from perdure.store import queue, workers
+from perdure.run.singletons import Singletons
+from perdure.store import queue
 from perdure.store.database import Database, Session
 from perdure.store.faults import is_transient
 from perdure.tasks.places import Claimed, LeaseId
-from perdure.tasks.plan import Lane, Positions, plan, served
+from perdure.tasks.plan import Pick, Positions, plan
 
 AHEAD_SECONDS = 0.2
 """How long a stock the buffer holds, at the speed of late."""
@@ -37,42 +40,6 @@ RETURN_SECONDS = 0.05
 """Pause before what could not be handed back is tried again."""
 DOUBT_SECONDS = 0.5
 """Pause before leases are compared once more."""
-
-
-class Demand(NamedTuple):
-    """What the enqueuer has to know of its worker at each turn.
-
-    concurrency: slots in all. busy: slots that run a task. backlog: endings not yet durable.
-    rate: tasks per second that ended of late. open: whether it may claim at all.
-    """
-
-    concurrency: int
-    busy: int
-    backlog: int
-    rate: float
-    open: bool
-
-
-class Tuning(NamedTuple):
-    """The settings that it reads at each turn; seconds."""
-
-    batch_size: int
-    polling_delay: float
-    sweep_interval: float
-    oldest_first_every: int
-    prefetch: int | None
-
-    @classmethod
-    def of(cls, settings: Settings) -> Tuning:
-        """Read them from the settings; `prefetch` None: it follows the speed of the tasks."""
-        scheduling, prefetch = settings.scheduling, settings.execution.prefetch
-        return cls(
-            batch_size=scheduling.batch_size,
-            polling_delay=scheduling.polling_delay.total_seconds(),
-            sweep_interval=scheduling.sweep_interval.total_seconds(),
-            oldest_first_every=scheduling.oldest_first_every,
-            prefetch=None if prefetch == "auto" else int(prefetch),
-        )
 
 
 class Enqueuer:
@@ -89,16 +56,16 @@ class Enqueuer:
         filled: Callable[[], None],
         tuning: Callable[[], Tuning],
         queues: Mapping[str, int | None],
+        singletons: Singletons,
         bus: Bus,
         rng: random.Random,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.loop = Loop("enqueuer", self.once, bus=bus, rng=rng)
         self.buffer: deque[Claimed] = deque()
+        self.lanes = Lanes(names, queues, singletons)
         self.listening = False
         """Whether wake-ups are heard: then an idle enqueuer polls rarely."""
-        self.paused: Mapping[str, bool] = {}
-        """Queues that are paused; set it with `pause`."""
         self.closed = False
         """From now on nothing starts any more; what waits here goes back."""
         self.held = False
@@ -108,8 +75,7 @@ class Enqueuer:
         self.sweeps = 0
         """How often all lanes have been read to their end, and nothing was found."""
         self._database = database
-        self._names = frozenset(names)
-        self._served: tuple[Lane, ...] = ()
+        self._singletons = singletons
         self._gate = Gate(clock)
         self._holdings = holdings
         self._worker_id = worker_id
@@ -120,10 +86,7 @@ class Enqueuer:
         self._bus = bus
         self._clock = clock
         self._positions = Positions()
-        self._lanes: list[Lane] = []
-        self._queue_of: dict[int, str] = {}
-        self._lanes_version = -1
-        self._lanes_wanted = 0
+        self._bounds = QueueBounds(queues, self.lanes.queue_of)
         self._session: Session | None = None
         self._timeline = database.timeline.number
         self._returning: list[Claimed] = []
@@ -137,16 +100,30 @@ class Enqueuer:
 
     def lanes_changed(self, version: int) -> None:
         """The beat has heard of lanes up to this number."""
-        if version != self._lanes_wanted:
-            self._lanes_wanted = version
+        if self.lanes.changed(version):
             self.loop.wake()
 
     def pause(self, paused: Mapping[str, bool]) -> None:
         """From now on no claim of these queues begins; what waits here of them goes back."""
-        self.paused = paused
-        self._serve()
+        self.lanes.pause(paused)
         self._filled()
         self.loop.wake()
+
+    def satisfy(self, satisfied: Collection[str]) -> None:
+        """From now on these constraints hold; what waits here and requires others goes back."""
+        self.lanes.satisfy(satisfied)
+        self._filled()
+        self.loop.wake()
+
+    def bound(self, bounds: Mapping[str, int]) -> None:
+        """How many tasks of these queues run here at once, beside what this worker was told.
+
+        Nothing that runs is stopped; what waits here beyond a bound goes back.
+        """
+        if bounds != self._bounds.heard:
+            self._bounds.heard = bounds
+            self._trim()
+            self.loop.wake()
 
     def hold(self, *, held: bool) -> None:
         """Whether what waits here may start: not while others may have it by now."""
@@ -154,13 +131,9 @@ class Enqueuer:
         if not held:
             self._filled()
 
-    def queue_of(self, lane: int) -> str:
-        """The queue of a lane that a task was claimed from."""
-        return self._queue_of.get(lane, "default")
-
     def take(self) -> Claimed | None:
         """The next task for a free slot, if there is one."""
-        if not self.buffer or self.closed or self.held or self._is_paused(self.buffer[0]):
+        if not self.buffer or self.closed or self.held or self._is_halted(self.buffer[0]):
             return None
         if self._timeline != self._database.timeline.number:
             return None
@@ -201,6 +174,7 @@ class Enqueuer:
     def woken(self) -> None:
         """There may be work: somebody has notified, or something has become due."""
         self._gate.hear()
+        self._singletons.look_at = 0.0
         self.loop.wake()
 
     async def close(self) -> None:
@@ -233,15 +207,14 @@ class Enqueuer:
         demand = self._demand()
         if not demand.open:
             return tuning.polling_delay
+        await self.lanes.refresh(session)
+        if self._singletons.names and self._clock() >= self._singletons.look_at:
+            await self._claim_singletons(session, tuning)
         most = self._room(demand, tuning)
         if most <= 0:
-            return min(tuning.polling_delay, AGE_SECONDS_MAX / 2) if self.buffer else None
-        if self._lanes_version != self._lanes_wanted:
-            version = self._lanes_wanted
-            self._lanes = await workers.lanes(session, sorted(self._names))
-            self._queue_of = {lane.id: lane.queue for lane in self._lanes}
-            self._lanes_version = version
-            self._serve()
+            if self.buffer:
+                return min(tuning.polling_delay, AGE_SECONDS_MAX / 2)
+            return tuning.polling_delay if self._singletons.names else None
         found = await self._claim(session, most, tuning)
         if found:
             # What has come starts before anything else is asked of the database.
@@ -257,10 +230,10 @@ class Enqueuer:
         now = self._clock()
         self._turn += 1
         picks = plan(
-            self._served,
+            self.lanes.served,
             self._positions,
             free=most,
-            queue_free=self._queue_free(),
+            queue_free=self._bounds.free(self._running(), self.buffer),
             now=now,
             turn=self._turn,
             oldest_first_every=tuning.oldest_first_every,
@@ -268,16 +241,13 @@ class Enqueuer:
         )
         if not picks:
             return 0
-        try:
-            claimed = await queue.claim(session, self._worker_id(), picks, most)
-        except BaseException:
-            self._holdings.doubt(session.backend_pid, now)
-            raise
+        claimed = await self._claim_at(session, picks, most)
         finished = self._clock()
         self._positions.observe(picks, [(c.lane, c.priority, c.task_id) for c in claimed], finished)
         if claimed:
-            self._holdings.took(claimed)
-            self.buffer.extend(claimed)
+            self.buffer.extend(self.lanes.marked(claimed))
+            if self._bounds.heard:
+                self._trim()
             self._came += len(claimed)
             self._claimed_at.append((finished, self._came))
             self._filled()
@@ -285,17 +255,45 @@ class Enqueuer:
                 self._bus.emit(TasksClaimed(count=len(claimed)))
         return len(claimed)
 
+    async def _claim_singletons(self, session: Session, tuning: Tuning) -> int:
+        """Claim those that nobody holds, whether a slot is free or not; how many came."""
+        self._singletons.look_at = self._clock() + tuning.polling_delay
+        picks = self._singletons.picks()
+        if not picks:
+            return 0
+        claimed = await self._claim_at(session, picks, len(self._singletons.names))
+        barred = self.closed or self.held or self._timeline != self._database.timeline.number
+        back = [one for one in claimed if barred or self._is_halted(one)]
+        self._singletons.begin([one for one in claimed if one not in back])
+        if back:
+            await self._give_back(back)
+        return len(claimed)
+
+    async def _claim_at(self, session: Session, picks: list[Pick], most: int) -> list[Claimed]:
+        now = self._clock()
+        try:
+            claimed = await queue.claim(session, self._worker_id(), picks, most)
+        except BaseException:
+            self._holdings.doubt(session.backend_pid, now)
+            raise
+        if claimed:
+            self._holdings.took(claimed)
+        return claimed
+
     async def _idle(self, session: Session, tuning: Tuning) -> float:
         """Nothing to do: open the gate for wake-ups, then look once more before a long wait."""
-        if not self.listening or not self._served:
+        lanes = (*self.lanes.served, *self._singletons.lanes)
+        if not self.listening or not lanes:
             return tuning.polling_delay
         if self._gate.restless():
             return min(LOOK_SECONDS, tuning.polling_delay)
         pause = max(IDLE_SECONDS, tuning.polling_delay)
-        queues = sorted({lane.queue for lane in self._served})
+        queues = sorted({lane.queue for lane in lanes})
         opened = await self._gate.open(session, queues, pause)
-        if opened and await self._claim(session, self._room(self._demand(), tuning), tuning):
-            return 0
+        if opened:
+            found = await self._claim(session, self._room(self._demand(), tuning), tuning)
+            if found or await self._claim_singletons(session, tuning):
+                return 0
         return self._gate.pause(pause)
 
     def _room(self, demand: Demand, tuning: Tuning) -> int:
@@ -313,24 +311,15 @@ class Enqueuer:
             return 0
         return max(0, min(missing, tuning.batch_size))
 
-    def _serve(self) -> None:
-        """Make the list of lanes that may be claimed from; the plan keeps it until it changes."""
-        self._served = served(
-            self._lanes,
-            names=self._names,
-            queues=self._queues or None,
-            satisfied=(),
-            paused=self.paused,
-        )
+    def _running(self) -> Iterator[Claimed]:
+        return (run.claimed for run in self._holdings.running.values())
 
-    def _queue_free(self) -> dict[str, int]:
-        """Slots that bounded queues have left."""
-        bounded = {name: slots for name, slots in self._queues.items() if slots is not None}
-        if not bounded:
-            return {}
-        used = Counter(self.queue_of(run.claimed.lane) for run in self._holdings.running.values())
-        used.update(self.queue_of(task.lane) for task in self.buffer)
-        return {name: max(0, slots - used[name]) for name, slots in bounded.items()}
+    def _trim(self) -> None:
+        """What waits here beyond the bounds of queues goes back, with the next turn."""
+        surplus = {task.task_id for task in self._bounds.beyond(self._running(), self.buffer)}
+        if surplus:
+            self._returning += [task for task in self.buffer if task.task_id in surplus]
+            self._refill([task for task in self.buffer if task.task_id not in surplus])
 
     async def _connected(self) -> Session:
         """The connection; after one was lost, or a claim has failed, what it took is found."""
@@ -347,7 +336,7 @@ class Enqueuer:
         return session
 
     async def _give_back_stale(self) -> None:
-        """Hand back what no slot took in time, and what belongs to a queue that is paused now."""
+        """Hand back what no slot took in time, and what may not start now."""
         while self._claimed_at and self._claimed_at[0][1] <= self._taken:
             self._claimed_at.popleft()
         if self._claimed_at and self._claimed_at[0][0] < self._clock() - AGE_SECONDS_MAX:
@@ -356,15 +345,13 @@ class Enqueuer:
                 count = self._claimed_at[0][1] - self._taken
                 self._stalled = True
                 await self._give_back([self.buffer[n] for n in range(min(count, len(self.buffer)))])
-        if self.paused and self.buffer:
-            halted = [task for task in self.buffer if self._is_paused(task)]
+        if self.buffer and self.lanes.may_halt:
+            halted = [task for task in self.buffer if self.lanes.halts(task.lane)]
             if halted:
                 await self._give_back(halted)
 
-    def _is_paused(self, task: Claimed) -> bool:
-        """Whether it may not start; a claim that was under way may have brought it all the same."""
-        paused = self.paused
-        return bool(paused) and ("*" in paused or self.queue_of(task.lane) in paused)
+    def _is_halted(self, task: Claimed) -> bool:
+        return self.lanes.may_halt and self.lanes.halts(task.lane)
 
     async def _give_back(self, tasks: list[Claimed]) -> None:
         """Hand these back. None of them starts here any more, even if the answer is lost."""

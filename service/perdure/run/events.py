@@ -1,4 +1,4 @@
-"""Typed events and the bus that hands them to listeners, whose faults never reach the emitter.
+"""Typed events: what has happened in this process.
 
 Events say what has happened, after it is durable, in this process only. They carry ids, names,
 counts and seconds, and why a run failed, cut and with its secrets masked: never metadata, results,
@@ -7,15 +7,11 @@ tracebacks or lease ids.
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
-from difflib import get_close_matches
 from types import MappingProxyType
-from typing import Any, ClassVar, Literal, TypeVar
-
-from perdure.errors import ConfigurationError
+from typing import ClassVar, Literal
 
 # What each log line of this context carries: task_id, name, queue, attempt, worker_id. A run sets
 # it once, for one dictionary; threads and children that copy the context have it, too.
@@ -213,6 +209,72 @@ class QueueResumed(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ScheduleFired(Event):
+    """A schedule made a task for an instant, `seconds` after that; negative: it may run early."""
+
+    names: ClassVar[tuple[str, ...]] = ("schedule.fired",)
+    schedule_key: str
+    fire_at: str
+    task_id: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScheduleMissed(Event):
+    """`count` instants from `fire_at` on were too late, or more than are caught up: no task."""
+
+    names: ClassVar[tuple[str, ...]] = ("schedule.missed",)
+    schedule_key: str
+    fire_at: str
+    count: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScheduleSkipped(Event):
+    """An earlier occurrence of the schedule lives, and its overlap lets none begin beside it."""
+
+    names: ClassVar[tuple[str, ...]] = ("schedule.skipped",)
+    schedule_key: str
+    fire_at: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScheduleBroken(Event):
+    """A schedule cannot be evaluated; it fires no more until it is put anew."""
+
+    names: ClassVar[tuple[str, ...]] = ("schedule.broken",)
+    schedule_key: str
+    problem: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConstraintChanged(Event):
+    """A constraint holds for this worker from now on, or does so no longer.
+
+    `why` is what its probe raised, if that is the reason; None: somebody has said so.
+    """
+
+    names: ClassVar[tuple[str, ...]] = ("constraint.changed",)
+    name: str
+    satisfied: bool
+    why: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TasksUnserved(Event):
+    """No live worker takes `count` tasks of a name, for more than a minute now, and why.
+
+    One worker of a cluster says it, once for each change; counted up to 1,000.
+    """
+
+    names: ClassVar[tuple[str, ...]] = ("tasks.unserved",)
+    queue: str
+    name: str
+    count: int
+    why: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BeatFailed(Event):
     """A beat did not reach the database; the lease ends in `seconds_left`."""
 
@@ -284,6 +346,16 @@ class LoopFailed(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LifespanFailed(Event):
+    """A `tick` or the `cleanup` of a lifespan, or of a singleton, has raised; all else goes on."""
+
+    names: ClassVar[tuple[str, ...]] = ("lifespan.failed",)
+    lifespan: str
+    phase: str
+    error: Exception
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ChildStarted(Event):
     """A supervisor has started a worker process at one of its places."""
 
@@ -314,87 +386,10 @@ EVENTS: tuple[type[Event], ...] = (
     *(WorkerStarted, WorkerStopping, WorkerStopped, WorkerRecovered),
     *(TasksClaimed, TasksCompleted, Promoted, EndingsDropped),
     *(TaskStarted, TaskEnded, TaskRetrying, TaskSuspended, TaskInterrupted, TaskLost, Overdue),
-    *(QueuePaused, QueueResumed, BeatFailed, DatabaseLost, DatabaseBack, ListenerFailed),
-    *(Reloaded, ReloadRefused, SettingsOdd, LoopFailed, ChildStarted, ChildEnded, ChildFailed),
+    *(ScheduleFired, ScheduleMissed, ScheduleSkipped, ScheduleBroken),
+    *(QueuePaused, QueueResumed, ConstraintChanged, TasksUnserved, BeatFailed),
+    *(DatabaseLost, DatabaseBack, ListenerFailed),
+    *(Reloaded, ReloadRefused, SettingsOdd, LoopFailed, LifespanFailed),
+    *(ChildStarted, ChildEnded, ChildFailed),
 )
 NAMES = frozenset(name for kind in EVENTS for name in kind.names)
-
-E = TypeVar("E", bound=Event)
-Listener = Callable[[Any], object]
-
-
-class Bus:
-    """Hands events to listeners, in the order in which they came, in the emitter's thread.
-
-    Listeners may be added and removed at any time and from any thread that is not emitting.
-    """
-
-    def __init__(self) -> None:
-        self._listeners: dict[str, tuple[Listener, ...]] = {}
-        self._heard: frozenset[str | type[Event]] = frozenset()
-
-    def on(self, event: type[E] | str, listener: Callable[[E], object]) -> Callable[[], None]:
-        """Call `listener(event)` for a type or a dotted name; `Event` is everything.
-
-        Returns a function that removes it again.
-
-        Raises:
-            ConfigurationError: there is no such event, or the listener is a coroutine function.
-        """
-        names = _names(event)
-        if inspect.iscoroutinefunction(listener):
-            raise ConfigurationError(
-                f"the listener for {', '.join(sorted(names))} is a coroutine function:"
-                " listeners are plain functions, called where the event happens"
-            )
-
-        def off() -> None:
-            for name in names:
-                kept = tuple(other for other in self._listeners[name] if other is not entry)
-                self._listeners[name] = kept
-            self._listen()
-
-        def entry(event: E) -> object:
-            return listener(event)
-
-        entry.__qualname__ = getattr(listener, "__qualname__", repr(listener))
-        for name in names:
-            self._listeners[name] = (*self._listeners.get(name, ()), entry)
-        self._listen()
-        return off
-
-    def heard(self, event: type[Event] | str) -> bool:
-        """Whether anybody listens to a type or a dotted name: if not, do not build the event."""
-        return event in self._heard
-
-    def emit(self, event: Event) -> None:
-        """Tell everybody who listens. Never raises: a fault becomes a `ListenerFailed`."""
-        for listener in self._listeners.get(event.event, ()):
-            try:
-                listener(event)
-            except Exception as error:  # noqa: BLE001  (whatever a listener does wrong is its own)
-                self._report(event, listener, error)
-
-    def _report(self, event: Event, listener: Listener, error: Exception) -> None:
-        # A listener of failures that fails itself has nobody left to tell.
-        if not isinstance(event, ListenerFailed):
-            name = listener.__qualname__
-            self.emit(ListenerFailed(heard=event.event, listener=name, error=error))
-
-    def _listen(self) -> None:
-        names = {name for name, listeners in self._listeners.items() if listeners}
-        types = {kind for kind in (*EVENTS, TaskEvent, Event) if names & _names(kind)}
-        self._heard = frozenset(names | types)
-
-
-def _names(event: type[Event] | str) -> frozenset[str]:
-    """The dotted names that a type, a base of types, or a name stands for."""
-    if isinstance(event, str):
-        if event in NAMES:
-            return frozenset({event})
-        nearest = get_close_matches(event, sorted(NAMES), 1)
-        hint = (
-            f"did you mean {nearest[0]!r}?" if nearest else f"there are {', '.join(sorted(NAMES))}"
-        )
-        raise ConfigurationError(f"there is no event {event!r}; {hint}")
-    return frozenset(name for kind in EVENTS if issubclass(kind, event) for name in kind.names)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Mapping
 from typing import Protocol
 
@@ -32,6 +33,10 @@ class Running(Protocol):
     def ask(self, reason: str, *, grace: float | None = None) -> None:
         """Ask it to stop, and cancel it after its grace."""
 
+    @property
+    def deadline_passed(self) -> bool:
+        """Whether it may run without what it requires."""
+
     def abandon(self) -> None:
         """Give its task up; what its code still does is not recorded."""
 
@@ -49,6 +54,10 @@ class Holdings:
         self._doubts: dict[int, float] = {}
         self._leases: dict[LeaseId, set[int]] = {}
         self._expected: set[LeaseId] = set()
+
+    def now(self) -> float:
+        """The database's clock: seconds of the epoch."""
+        return time.monotonic() + self.clock_offset
 
     def took(self, claimed: Iterable[Claimed]) -> None:
         """These tasks are here now."""

@@ -25,33 +25,36 @@ from structlog.stdlib import ProcessorFormatter, add_log_level, add_logger_name
 from structlog.tracebacks import ExceptionDictTransformer
 from structlog.typing import EventDict, Processor, WrappedLogger
 
-from perdure.run.events import Bus, Event, ListenerFailed, LoopFailed, run_fields
+from perdure.run.bus import Bus
+from perdure.run.events import Event, LifespanFailed, ListenerFailed, LoopFailed, run_fields
 from perdure.settings import Logging, colors_wanted, masker
 
 LEVELS: Mapping[str, int] = MappingProxyType(
     dict.fromkeys(
-        ("tasks.claimed", "tasks.promoted", "task.started", "task.completed"), logging.DEBUG
+        ("tasks.claimed", "tasks.promoted", "task.started", "task.completed", "schedule.fired"),
+        logging.DEBUG,
     )
     | dict.fromkeys(
         (
             *("worker.started", "worker.stopping", "worker.stopped", "tasks.completed"),
             *("task.cancelled", "task.suspended", "task.interrupted"),
-            *("queue.paused", "queue.resumed", "database.back", "settings.reloaded"),
+            *("queue.paused", "queue.resumed", "constraint.changed"),
+            *("database.back", "settings.reloaded", "schedule.skipped"),
             *("supervisor.child_started", "supervisor.child_ended"),
         ),
         logging.INFO,
     )
     | dict.fromkeys(
         (
-            *("worker.recovered", "task.retrying", "task.lost", "task.overdue"),
-            *("beat.failed", "settings.odd", "supervisor.child_failed"),
+            *("worker.recovered", "task.retrying", "task.lost", "task.overdue", "tasks.unserved"),
+            *("beat.failed", "settings.odd", "supervisor.child_failed", "schedule.missed"),
         ),
         logging.WARNING,
     )
     | dict.fromkeys(
         (
-            *("task.failed", "database.lost", "tasks.dropped"),
-            *("settings.refused", "listener.failed", "loop.failed"),
+            *("task.failed", "database.lost", "tasks.dropped", "schedule.broken"),
+            *("settings.refused", "listener.failed", "loop.failed", "lifespan.failed"),
         ),
         logging.ERROR,
     )
@@ -63,6 +66,7 @@ _CONTROL = re.compile(
 )
 _NEEDS_QUOTES = re.compile(r"[\s\"'=]|\A\Z")
 _COLORS = MappingProxyType({"debug": 2, "warning": 33, "error": 31, "critical": 31})
+_FAULTS = (LifespanFailed, ListenerFailed, LoopFailed)
 _LOGGER = logging.getLogger("perdure")
 
 Clean = Callable[[str], str]
@@ -151,7 +155,7 @@ def configure(
 
 
 def _write(event: Event) -> None:
-    error = event.error if isinstance(event, ListenerFailed | LoopFailed) else None
+    error = event.error if isinstance(event, _FAULTS) else None
     _LOGGER.log(LEVELS[event.event], Line(event), exc_info=error)
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
+from typing import Any
 
-from perdure.run.events import Bus, DatabaseBack, DatabaseLost, LoopFailed
+from perdure.run.bus import Bus
+from perdure.run.events import DatabaseBack, DatabaseLost, LoopFailed
 from perdure.store.faults import describe, is_transient
 
 BACKOFF_SECONDS_MAX = 2.0
@@ -132,3 +134,22 @@ async def bounded(seconds: float) -> AsyncIterator[None]:
     with suppress(TimeoutError):
         async with asyncio.timeout(max(0.0, seconds)):
             yield
+
+
+async def first(
+    task: asyncio.Task[None], wait: Coroutine[Any, Any, object], *, timeout: float | None = None
+) -> None:
+    """Until the task has ended or the wait, which is then cancelled, or for `timeout` seconds."""
+    waiting = asyncio.create_task(wait)
+    try:
+        await asyncio.wait([task, waiting], timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        waiting.cancel()
+
+
+async def broken_off(task: asyncio.Task[None], seconds: float) -> bool:
+    """Cancel a task; whether it has ended in time: what hangs ends by itself later."""
+    task.add_done_callback(lambda task: task.cancelled() or task.exception())
+    task.cancel()
+    await asyncio.wait([task], timeout=seconds)
+    return task.done()

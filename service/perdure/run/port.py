@@ -1,22 +1,24 @@
-"""What a run may write, and how: every write is fenced by its lease; for loop and threads."""
+"""What a run may write, and how: every write is fenced by its lease; on the event loop."""
 
 from __future__ import annotations
 
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import uuid4
 
 from perdure.declare.kind import Answer, Enqueued, NewTask
+from perdure.declare.lifespans import Lifespan
 from perdure.declare.registry import Registry
 from perdure.errors import DatabaseUnavailable, LeaseLost, TooLarge
+from perdure.run.bus import Bus
 from perdure.run.children import Children
 from perdure.run.completer import Completer
-from perdure.run.events import Bus
+from perdure.run.events import LifespanFailed
 from perdure.run.holdings import Holdings
 from perdure.run.slots import Threads
 from perdure.settings import Settings
@@ -24,11 +26,12 @@ from perdure.store import binding, queue
 from perdure.store.commit import committed
 from perdure.store.database import Database, Session, left_if_read_only
 from perdure.store.faults import is_refusal, translated
-from perdure.store.operations import Added, Operation
+from perdure.store.operations import Added, Operation, inputs
+from perdure.store.perform import perform
 from perdure.store.queue import Saving, Settling, move_document, saved_document
 from perdure.tasks.codec import excess
 from perdure.tasks.outcomes import seconds_of
-from perdure.tasks.places import Claimed, Ended, LeaseId, Move, Saved
+from perdure.tasks.places import Claimed, Ended, InputRow, LeaseId, Move, Saved
 from perdure.tasks.policies import RetryDefaults
 
 if TYPE_CHECKING:
@@ -72,6 +75,7 @@ class Tools:
     queue_of: Callable[[int], str]
     operation_of: Callable[[NewTask[Any, Any]], Operation[Added]]
     application: str | None
+    lifespans: Mapping[Lifespan[Any], Any]
     cancelled: set[int]
     """Tasks that were cancelled while they wait for a slot; the beat's news are kept here."""
 
@@ -127,6 +131,12 @@ class FencedRun:
     def retry_defaults(self) -> RetryDefaults:
         """As RunPort."""
         return self.tools.retry_defaults()
+
+    @property
+    def deadline_passed(self) -> bool:
+        """As RunPort."""
+        at = self.claimed.deadline_at
+        return at is not None and at <= self.tools.holdings.now()
 
     def save_soon(self, saved: Saved) -> None:
         """As RunPort."""
@@ -252,6 +262,22 @@ class FencedRun:
                     connection.pgconn.finish()
                 raise
 
+    async def inputs(self) -> Sequence[InputRow]:
+        """As RunPort."""
+        return await perform(self.tools.database, inputs(self.task_id))
+
+    async def now(self) -> float:
+        """As RunPort."""
+        return time.monotonic() + self.tools.holdings.clock_offset
+
+    def has_raised(self, phase: str, error: Exception) -> None:
+        """As RunPort."""
+        self.tools.bus.emit(LifespanFailed(lifespan=self.claimed.name, phase=phase, error=error))
+
+    async def in_thread(self, function: Callable[[], T], /) -> T:
+        """As RunPort."""
+        return await self.tools.threads.run(function)
+
     async def _run_on(self, on: object, name: str, params: dict[str, object]) -> None:
         self.check_timeline()
         fence = {"lease": self.lease, "task": self.task_id}
@@ -274,7 +300,7 @@ class FencedRun:
     def complete_params(self, result: str, saved: Saved) -> dict[str, object]:
         """What the statement `complete` takes besides lease and task; TooLarge beyond a limit."""
         self.check_size(saved)
-        goal = Ended(state="completed", result=result)
+        goal = Ended(state="completed", result=self.tools.registry[self.claimed.name].kept(result))
         move = Move(to=goal, attempt=self.attempt, saved=saved, explicit=True)
         settling = Settling(self.lease, self.task_id, self.started_at, move, self.progress)
         return {"worker": self.tools.worker_id(), "move": move_document(settling)}
@@ -314,69 +340,3 @@ class FencedRun:
         return LeaseLost(
             f"the lease no longer holds task {self.task_id}: another worker has it now"
         )
-
-
-class ThreadPort:
-    """The same abilities for a thread: what waits is done on the event loop, and waited for."""
-
-    def __init__(self, run: FencedRun, loop: asyncio.AbstractEventLoop) -> None:
-        self._fenced = run
-        self._loop = loop
-
-    @property
-    def retry_defaults(self) -> RetryDefaults:
-        """As RunPort."""
-        return self._fenced.retry_defaults
-
-    def save_soon(self, saved: Saved) -> None:
-        """As RunPort."""
-        self._fenced.check_size(saved)  # an error on the loop would reach nobody
-        self._loop.call_soon_threadsafe(self._fenced.save_soon, saved)
-
-    def report(self, progress: str) -> None:
-        """As RunPort."""
-        self._loop.call_soon_threadsafe(self._fenced.report, progress)
-
-    def save(self, saved: Saved, explicit: bool) -> None:
-        """As RunPort."""
-        self._wait(self._fenced.save(saved, explicit))
-
-    @contextmanager
-    def transaction(self) -> Iterator[psycopg.Connection[Any]]:
-        """As RunPort."""
-        self._wait(self._fenced.separate())
-        with self._fenced.tools.database.sync_lent() as connection, connection.transaction():
-            with left_if_read_only(connection):
-                self._run_on(connection, "fence", {})
-            yield connection
-
-    def save_on(self, on: CallersConnection, saved: Saved) -> None:
-        """As RunPort."""
-        self._wait(self._fenced.saves_itself())
-        self._run_on(on, "checkpoint", self._fenced.checkpoint_params(saved))
-
-    def complete_on(self, on: CallersConnection, result: str, saved: Saved) -> None:
-        """As RunPort."""
-        self._fenced.check_result(result)
-        self._wait(self._fenced.saves_itself())
-        self._run_on(on, "complete", self._fenced.complete_params(result, saved))
-
-    def enqueue(self, task: NewTask[Any, Any], on: CallersConnection | None) -> Enqueued:
-        """As RunPort."""
-        if on is None:
-            return self._wait(self._fenced.enqueue(task, None))
-        operation = self._fenced.tools.operation_of(task)
-        self._wait(self._fenced.separate())
-        self._run_on(on, "fence", {})
-        database = self._fenced.tools.database
-        rows = binding.execute_sync(on, database, operation.statement, operation.params)
-        task_id, answer = operation.read(rows)
-        return Enqueued(task_id, Answer(answer))
-
-    def _run_on(self, on: object, name: str, params: dict[str, object]) -> None:
-        self._fenced.check_timeline()
-        fence = {"lease": self._fenced.lease, "task": self._fenced.claimed.task_id}
-        binding.execute_sync(on, self._fenced.tools.database, name, {**fence, **params})
-
-    def _wait(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()

@@ -46,7 +46,7 @@ def encoded(
 def result_text(
     definition: TaskDefinition, result: object, result_bytes: int
 ) -> tuple[str | None, str | None]:
-    """A result as JSON text, or why it cannot be stored."""
+    """A result as JSON text, or why it cannot be stored; null where none is kept."""
     try:
         text = definition.result.dump(result)
     except UnencodableValue as error:
@@ -56,7 +56,7 @@ def result_text(
             f"the result has {size} bytes, limits.result_bytes is {result_bytes}: "
             "store it elsewhere and return a reference"
         )
-    return text, None
+    return definition.kept(text), None
 
 
 def _error_text(definition: TaskDefinition, error: object) -> str | None:

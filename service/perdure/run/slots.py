@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import threading
 import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import Any, TypeVar, cast
 
 from perdure.tasks.places import Claimed
@@ -170,6 +172,28 @@ class Threads:
         """Let go of the threads without waiting: one that does not end must not hold the exit."""
         if self._executor is not None:
             self._executor.shutdown(wait=False, cancel_futures=True)
+
+
+def aside(function: Callable[[], T], name: str) -> asyncio.Future[T]:
+    """Call `function` in a thread of its own, which no exit waits for."""
+    loop = asyncio.get_running_loop()
+    answer: asyncio.Future[T] = loop.create_future()
+
+    def settle(value: T | None, error: BaseException | None) -> None:
+        if answer.cancelled():
+            return
+        if error is None:
+            answer.set_result(cast("T", value))
+        else:
+            carried = isinstance(error, Exception) and not isinstance(error, StopIteration)
+            answer.set_exception(error if carried else RuntimeError(repr(error)))
+
+    def call() -> None:
+        with suppress(RuntimeError):  # the loop may have been closed meanwhile
+            loop.call_soon_threadsafe(settle, *_caught(function))
+
+    threading.Thread(target=call, name=name, daemon=True).start()
+    return answer
 
 
 def _caught(function: Callable[[], T]) -> tuple[T | None, BaseException | None]:

@@ -14,17 +14,11 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 
-from perdure.run.events import (
-    Bus,
-    ChildEnded,
-    ChildFailed,
-    ChildStarted,
-    LoopFailed,
-    WorkerRecovered,
-)
+from perdure.run.bus import Bus
+from perdure.run.events import ChildEnded, ChildFailed, ChildStarted, LoopFailed, WorkerRecovered
 from perdure.run.loop import Backoff
 from perdure.store import workers
 from perdure.store.database import Database
@@ -50,6 +44,8 @@ class Supervisor:
         command: program and arguments of one worker process.
         grace: seconds that a worker may take to stop; a child that takes longer is killed.
         burst: a child that ends by itself is not started again, unless it has crashed.
+        reload: reads the settings again; the grace from now on, None: they are wrong.
+        is_configured: whether a child that is started now finds settings that it can use.
     """
 
     def __init__(
@@ -61,6 +57,8 @@ class Supervisor:
         grace: float,
         burst: bool,
         bus: Bus,
+        reload: Callable[[], float | None] = lambda: None,
+        is_configured: Callable[[], bool] = lambda: True,
     ) -> None:
         self._command = list(command)
         self._processes = processes
@@ -68,6 +66,8 @@ class Supervisor:
         self._grace = grace
         self._burst = burst
         self._bus = bus
+        self._reload = reload
+        self._is_configured = is_configured
         self._children: dict[int, asyncio.subprocess.Process] = {}
         self._signals = 0
         self._stopping = asyncio.Event()
@@ -78,7 +78,7 @@ class Supervisor:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._on_signal)
-        loop.add_signal_handler(signal.SIGHUP, self._forward, signal.SIGHUP)
+        loop.add_signal_handler(signal.SIGHUP, self._on_hangup)
         try:
             async with asyncio.TaskGroup() as group:
                 for place in range(self._processes):
@@ -95,6 +95,12 @@ class Supervisor:
         # To a worker of ours any number of SIGTERM is one: a service manager may send its own.
         self._forward(signal.SIGTERM if self._signals == 1 else signal.SIGINT)
 
+    def _on_hangup(self) -> None:
+        """Everybody reads the settings again, this process for its own part."""
+        grace = self._reload()
+        self._grace = self._grace if grace is None else grace
+        self._forward(signal.SIGHUP)
+
     def _forward(self, number: signal.Signals) -> None:
         for child in self._children.values():
             if child.returncode is None:
@@ -103,10 +109,14 @@ class Supervisor:
     async def _keep(self, place: int) -> None:
         """Keep one child alive."""
         backoff = Backoff(random.Random(), floor=0.1)  # noqa: S311  (jitter, no secret)
+        replaces = False
         while not self._stopping.is_set():
             began = time.monotonic()
             pid, code = await self._live(place)
-            if code == EXIT_CONFIGURATION:
+            # A file that has become wrong stops nothing: the others run, and somebody will mend it.
+            mendable = replaces and code == EXIT_CONFIGURATION and not self._is_configured()
+            replaces = True
+            if code == EXIT_CONFIGURATION and not mendable:
                 # It would be as wrong the next time: everything ends, with the same code.
                 self._status = EXIT_CONFIGURATION
                 self._on_signal()

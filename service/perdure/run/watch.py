@@ -11,7 +11,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from perdure.run.events import Bus, LoopFailed, Overdue
+from perdure.run.bus import Bus
+from perdure.run.events import LoopFailed, Overdue
 from perdure.run.holdings import Holdings
 from perdure.run.pulse import Pulse
 

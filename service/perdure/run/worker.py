@@ -12,28 +12,30 @@ import os
 import random
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from pathlib import Path
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
+from perdure.declare.constraints import Constraint
 from perdure.declare.kind import NewTask
+from perdure.declare.lifespans import Lifespan
 from perdure.declare.registry import Registry
 from perdure.run.attempt import Attempt
-from perdure.run.beat import BeatLoop, Pace
+from perdure.run.beat import BeatLoop, Held, Pace
 from perdure.run.burst import Burst
+from perdure.run.bus import Bus
 from perdure.run.children import Children
 from perdure.run.completer import Completer
-from perdure.run.enqueuer import Demand, Enqueuer, Tuning
-from perdure.run.events import (
-    Bus,
-    EndingsDropped,
-    WorkerStarted,
-    WorkerStopped,
-    WorkerStopping,
-)
+from perdure.run.constraints import Constraints
+from perdure.run.demand import Demand, Tuning
+from perdure.run.enqueuer import Enqueuer
+from perdure.run.events import EndingsDropped, WorkerStarted, WorkerStopped, WorkerStopping
 from perdure.run.holdings import Holdings
-from perdure.run.loop import bounded
+from perdure.run.lifespans import Lifespans
+from perdure.run.loop import bounded, broken_off, first
 from perdure.run.news import News
+from perdure.run.options import Options
 from perdure.run.port import Tools
+from perdure.run.putter import Putter
+from perdure.run.singletons import Singletons
 from perdure.run.slots import Slots, Threads
 from perdure.run.watch import Watch
 from perdure.settings import Settings
@@ -41,7 +43,7 @@ from perdure.store.database import Database
 from perdure.store.inspect import require_durability
 from perdure.store.operations import Added, Operation
 from perdure.store.workers import Registration
-from perdure.tasks.places import Claimed, LeaseId
+from perdure.tasks.places import Claimed
 
 STOP_MARGIN_SECONDS = 2.0
 """Of the shutdown's grace this much is kept for cancelling, saving and flushing."""
@@ -53,24 +55,6 @@ RECYCLE_SECONDS = 60.0
 """What runs in a process that is to be replaced may end by itself for so long."""
 FIXED_CONNECTIONS = 3
 """Beat, claim and flush: handlers can never use these up."""
-
-
-class Options(NamedTuple):
-    """What the command line says about one worker.
-
-    queues: name -> slots (None: no bound of its own); empty: all queues.
-    burst: end when nothing is due. tasks_most, memory_most_mb: end after so many, for recycling.
-    application: `module:service`, which a child process of a task imports. supervisor_pid: of the
-    process that started this one: it ends with it. health_file: touched twice a second, for probes.
-    """
-
-    queues: Mapping[str, int | None] = {}
-    burst: bool = False
-    tasks_most: int | None = None
-    memory_most_mb: int | None = None
-    application: str | None = None
-    supervisor_pid: int | None = None
-    health_file: Path | None = None
 
 
 class Worker:
@@ -89,6 +73,9 @@ class Worker:
         bus: Bus,
         operation_of: Callable[[NewTask[Any, Any]], Operation[Added]],
         options: Options | None = None,
+        schedules: Mapping[str, Operation[str]] | None = None,
+        lifespans: Sequence[Lifespan[Any]] = (),
+        constraints: Sequence[Constraint] = (),
         rng: random.Random | None = None,
     ) -> None:
         self.settings = settings
@@ -104,6 +91,7 @@ class Worker:
         self._database = database
         database.timeline.followed = True
         self._operation_of = operation_of
+        self._putter = Putter(database, schedules or {}, bus)
         self._bus = bus
         self._rng = rng or random.Random()  # noqa: S311  (jitter, no secret)
         self._stopped = asyncio.Event()
@@ -113,30 +101,36 @@ class Worker:
         self._starting: asyncio.Task[None] | None = None
         self._begun = False
         self._stopping = False
-        self._wire()
+        self._threads = Threads()
+        self._lifespans = Lifespans(lifespans, self._threads, bus)
+        self._wire(constraints)
 
-    def _wire(self) -> None:
+    def _wire(self, constraints: Sequence[Constraint]) -> None:
         self._holdings = Holdings()
+        kept = self._registry.singletons()
+        # A burst ends when nothing is due: it holds nothing that does not end.
+        self._singletons = Singletons(() if self.options.burst else kept, self._run)
         self._enqueuer = Enqueuer(
-            self._database, self._registry.names(), self._holdings, worker_id=lambda: self.id,
-            demand=self._demand, filled=self._filled, tuning=lambda: Tuning.of(self.settings),
-            queues=self.options.queues, bus=self._bus, rng=self._rng,
+            self._database, [name for name in self._registry.names() if name not in kept],
+            self._holdings, worker_id=lambda: self.id, demand=self._demand, filled=self._filled,
+            tuning=lambda: Tuning.of(self.settings), queues=self.options.queues,
+            singletons=self._singletons, bus=self._bus, rng=self._rng,
         )  # fmt: skip
         self._completer = Completer(
             self._database, lambda: self.id, self._holdings, bus=self._bus, rng=self._rng,
             batch=lambda: self.settings.scheduling.batch_size, relieved=self._relieved,
-            queue_of=self._enqueuer.queue_of,
+            queue_of=self._enqueuer.lanes.queue_of,
         )  # fmt: skip
-        self._threads = Threads()
         self._children = Children()
         self._tools = Tools(
             registry=self._registry, database=self._database, holdings=self._holdings,
             completer=self._completer, threads=self._threads, children=self._children,
             bus=self._bus, rng=self._rng, settings=lambda: self.settings, worker_id=lambda: self.id,
-            queue_of=self._enqueuer.queue_of, operation_of=self._operation_of,
-            application=self.options.application, cancelled=set(),
+            queue_of=self._enqueuer.lanes.queue_of, operation_of=self._operation_of,
+            application=self.options.application, lifespans=self._lifespans.values, cancelled=set(),
         )  # fmt: skip
-        self._news = News(self._tools, self._enqueuer)
+        self._constraints = Constraints(constraints, self._tools, self._enqueuer, self.beat_now)
+        self._news = News(self._tools, self._enqueuer, self._constraints, again=self.beat_now)
         self._slots = Slots(take=self._enqueuer.take, run=self._run, took=self._took)
         self._beat = BeatLoop(
             self._database, self._registration, self._registry.described(),
@@ -147,7 +141,7 @@ class Worker:
         )  # fmt: skip
         self._burst = Burst(
             self._holdings, beat=self._beat, enqueuer=self._enqueuer, completer=self._completer,
-            slots=self._slots,
+            slots=self._slots, constraints=self._constraints,
         )  # fmt: skip
         self._watch = Watch(
             self._holdings, bus=self._bus, stop=self.ask_to_stop,
@@ -180,43 +174,42 @@ class Worker:
         return FIXED_CONNECTIONS + self.settings.persistence.pool_max_size
 
     async def start(self) -> None:
-        """Register, listen, and begin to claim; asked to stop meanwhile, it begins nothing.
+        """Set up the lifespans, register, listen, and begin to claim; asked to stop meanwhile, it
+        begins nothing.
 
         Raises:
+            LifespanError: a lifespan could not be set up.
             PerdureError: the schema is missing or of another version, or the login may not work.
         """
         self._news.loop = asyncio.get_running_loop()
         self._starting = starting = asyncio.create_task(self._begin(), name="perdure start")
-        asked = asyncio.create_task(self._stop_asked.wait())
         try:
-            await asyncio.wait([starting, asked], return_when=asyncio.FIRST_COMPLETED)
+            await first(starting, self._stop_asked.wait())
             if starting.done():
                 starting.result()
         finally:
-            asked.cancel()
             if not starting.done():
-                # What hangs ends by itself later, and must not be waited for.
-                starting.add_done_callback(lambda task: task.cancelled() or task.exception())
-                starting.cancel()
-                await asyncio.wait([starting], timeout=LAST_RELEASE_SECONDS)
-                self.clean = starting.done()
+                grace = self.settings.execution.shutdown_grace.total_seconds()
+                patience = grace if self._lifespans.entered else LAST_RELEASE_SECONDS
+                self.clean = await broken_off(starting, patience)
 
     async def _begin(self) -> None:
         await self._database.check_version()
         durability = await require_durability(
-            self._database,
-            unsafe_allowed=self.settings.persistence.allow_unsafe_durability,
+            self._database, unsafe_allowed=self.settings.persistence.allow_unsafe_durability
         )
-        self._beat.start()
+        await self._putter.put()
+        # Before it is registered: nobody counts on it, and no beat can lapse meanwhile.
+        await self._lifespans.enter()
         try:
-            await asyncio.to_thread(self._beat.wait_ready, None)
+            await self._register()
         except BaseException:
-            # Nobody else knows of the thread, which would beat for a worker that never runs.
-            await asyncio.to_thread(self._beat.stop)
+            await self._lifespans.leave()
             raise
         self.id = self._beat.worker_id
         self._completer.loop.start()
         self._enqueuer.loop.start()
+        self._constraints.start()
         self._slots.resize(self.settings.execution.concurrency)
         self._watching = asyncio.create_task(self._watch.run(), name="perdure watch")
         self._begun = True
@@ -227,6 +220,18 @@ class Worker:
                 durability=durability,
             )
         )  # fmt: skip
+
+    async def _register(self) -> None:
+        """Beat from now on, and put what the code declares and nobody holds."""
+        self._beat.start()
+        try:
+            await asyncio.to_thread(self._beat.wait_ready, None)
+            names = sorted(self._singletons.names)
+            self._putter.put_singletons([self._operation_of(NewTask(name)) for name in names])
+        except BaseException:
+            # Nobody else knows of the thread, which would beat for a worker that never runs.
+            await asyncio.to_thread(self._beat.stop)
+            raise
 
     def ask_to_stop(self, reason: str = "shutdown") -> None:
         """Say that the worker should stop; `stopped()` returns then. Safe in a signal handler.
@@ -288,18 +293,23 @@ class Worker:
         async with bounded(grace):
             await self._return_unstarted()
             await self._slots.idle()
+            await self._singletons.idle()
             await self._completer.drained()
         await self.abandon()
         self._watching.cancel()
+        self._putter.close()
         self._news.count()
         self.clean = False
+        async with bounded(max(CLOSING_SECONDS_MIN, began + grace - time.monotonic())):
+            await self._lifespans.leave()
         left = began + grace + LAST_RELEASE_SECONDS - time.monotonic()
         async with bounded(max(CLOSING_SECONDS_MIN, left)):
+            await self._constraints.close()
             await self._children.close()
             await asyncio.to_thread(self._beat.stop)
             await self._enqueuer.close()
             await self._completer.close()
-            self.clean = True
+            self.clean = not self._lifespans.entered
         self._threads.close()
         if self._completer.backlog:
             self._bus.emit(EndingsDropped(count=self._completer.backlog))
@@ -317,10 +327,9 @@ class Worker:
             await self._return_unstarted()
             await self._slots.idle()
 
-        waits = [asyncio.create_task(finish()), asyncio.create_task(self._hurried.wait())]
-        await asyncio.wait(waits, timeout=RECYCLE_SECONDS, return_when=asyncio.FIRST_COMPLETED)
-        for wait in waits:
-            wait.cancel()
+        finishing = asyncio.create_task(finish())
+        await first(finishing, self._hurried.wait(), timeout=RECYCLE_SECONDS)
+        finishing.cancel()
 
     async def _return_unstarted(self) -> None:
         await self._enqueuer.loop.stop()
@@ -372,17 +381,15 @@ class Worker:
         execution = self.settings.execution
         return Registration.of_this_process(
             lease_seconds=execution.lease_duration.total_seconds(),
-            queues=tuple(self.options.queues),
-            names=self._registry.names(),
-            slots=execution.concurrency,
-        )
+            queues=tuple(self.options.queues), names=self._registry.names(),
+            slots=execution.concurrency, schedules=self._putter.keys,
+            draining=self._news.draining,
+        )  # fmt: skip
 
-    def _held(self) -> tuple[Sequence[int], Sequence[LeaseId], str | None]:
+    def _held(self) -> Held:
         """For the beat's thread: copying a dict or a list is one step of the interpreter."""
-        running = [
-            run.claimed.task_id for run in list(self._holdings.running.values()) if run.begun
-        ]
-        return running, self._holdings.leases(), self.problem
+        running = [r.claimed.task_id for r in list(self._holdings.running.values()) if r.begun]
+        return Held(running, self._holdings.leases(), self.problem, self._constraints.satisfied)
 
     def _reborn(self, worker_id: int) -> None:
         self.id = worker_id

@@ -26,6 +26,7 @@ from perdure.settings.keys import (
     Retention,
     Scheduling,
     Settings,
+    differences,
     reload,
     show,
 )
@@ -49,6 +50,7 @@ __all__ = [
     "colors_wanted",
     "connection_parameters",
     "describe",
+    "differences",
     "load",
     "mask",
     "masker",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import timedelta
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -296,7 +297,7 @@ class Key(NamedTuple):
 
 
 class Reload(NamedTuple):
-    """What a reload does: the settings from now on, and the dotted keys that changed."""
+    """What a reload does: the settings from now on, and the dotted keys that differ."""
 
     settings: Settings
     applied: tuple[str, ...]
@@ -378,3 +379,8 @@ def reload(old: Settings, new: Settings) -> Reload:
         applied=tuple(key for key in changed if key in RELOADABLE),
         needs_restart=tuple(key for key in changed if key not in RELOADABLE),
     )
+
+
+def differences(old: Settings, new: Settings, keys: Iterable[str]) -> tuple[str, ...]:
+    """What differs in each key, for people, `key: old -> new`; the DSN without its secrets."""
+    return tuple(f"{key}: {show(old, key)} -> {show(new, key)}" for key in keys)

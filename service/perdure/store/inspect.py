@@ -95,6 +95,15 @@ class Unserved(NamedTuple):
     why: str
 
 
+class AilingSchedule(NamedTuple):
+    """A schedule that something is wrong with."""
+
+    key: str
+    name: str
+    state: str
+    why: str
+
+
 class Ranges(NamedTuple):
     """The range of ids in use, and how many are ready beyond it."""
 
@@ -137,6 +146,11 @@ class Inspector:
         """Lanes with tasks that no live worker takes."""
         with translated():
             return [Unserved(*row) for row in self._session.run("inspect_unserved", {})]
+
+    def schedules(self) -> list[AilingSchedule]:
+        """Schedules that are broken, or that no live worker serves or declares."""
+        with translated():
+            return [AilingSchedule(*row) for row in self._session.run("inspect_schedules", {})]
 
     def ranges(self) -> Ranges:
         """Ranges of ids."""

@@ -11,19 +11,23 @@ from typing import Any, Final, Generic, Literal, NamedTuple, TypeAlias, TypeVar
 from perdure.store.database import Params, Row
 from perdure.store.views import (
     BulkCancelled,
+    ConstraintState,
     HistoryEntry,
     QueueState,
     TaskSummary,
     TaskView,
     WorkerState,
 )
+from perdure.tasks.places import InputRow
 
 A = TypeVar("A")
 Added: TypeAlias = tuple[int, str]
-"""A task's id, and what the enqueue did: created, kept, replaced."""
+"""A task's id, and what the enqueue did: created, kept, replaced, appended, updated."""
 Repeat: TypeAlias = Literal["read", "same", "never"]
 
 DOCUMENT_TASKS_MAX: Final = 10_000
+PRUNE_LOOKS: Final = 10_000
+"""Ended tasks that one step of `prune` looks at: a fraction of a second, whatever it finds."""
 DOCUMENT_BYTES_MAX: Final = 16 * 2**20
 """Where a document of `enqueue_many` is cut, counted in characters of JSON text."""
 SLICE_TASKS: Final = 200
@@ -65,23 +69,38 @@ class Entry(NamedTuple):
     retry_delays: Sequence[float] | None = None
     execution_metadata: str | None = None
     request_id: str | None = None
+    after: str | None = None
+    expires_at: datetime | None = None
+    deadline_at: datetime | None = None
+    unique_for: float | None = None
+    max_delay: float | None = None
+
+    @property
+    def is_known_again(self) -> bool:
+        """Whether it does no more when it comes again because its answer was lost.
+
+        The row of a key names its latest request. Whoever comes between changes nothing for one
+        that leaves a single task in line; one that appends would do so twice.
+        """
+        return self.unique_key is not None and self.unique_policy != "append"
 
 
 _PLAIN = Entry("")[2:]
-_JSON_MEMBERS = frozenset({"headers", "execution_metadata"})
+_JSON_MEMBERS = frozenset({"headers", "execution_metadata", "after"})
 
 
 def enqueue(entry: Entry) -> Operation[Added]:
     """One task; a statement of its own."""
     params = entry._asdict()
     params["unique_policy"] = entry.unique_policy or "keep"
-    repeat: Repeat = "never" if entry.unique_key is None else "same"
+    repeat: Repeat = "same" if entry.is_known_again else "never"
     return Operation("enqueue", params, lambda rows: (rows[0][0], rows[0][1]), repeat)
 
 
-def enqueue_many(document: str, *, keyed: bool = False) -> Operation[list[Added]]:
-    """A JSON array of tasks; answers in its order. `keyed`: each of them has a unique key."""
-    return Operation("enqueue_many", {"tasks": document}, _in_order, "same" if keyed else "never")
+def enqueue_many(document: str, *, known_again: bool = False) -> Operation[list[Added]]:
+    """A JSON array of tasks; answers in its order. `known_again`: each of them is."""
+    repeat: Repeat = "same" if known_again else "never"
+    return Operation("enqueue_many", {"tasks": document}, _in_order, repeat)
 
 
 def documents(entries: Iterable[str]) -> Iterator[Operation[list[Added]] | None]:
@@ -120,6 +139,11 @@ def as_json(entry: Entry) -> str:
     return ",".join(members) + "}"
 
 
+def inputs(id: int) -> Operation[list[InputRow]]:
+    """What the tasks that one follows have come to, in the order in which they were said."""
+    return Operation("inputs", {"task": id}, lambda rows: [InputRow(*r) for r in rows], "read")
+
+
 def task(id: int) -> Operation[TaskView | None]:
     """Everything about one task; None for an unknown one."""
     return Operation("task", {"id": id}, lambda rows: TaskView(*rows[0]) if rows else None, "read")
@@ -147,11 +171,46 @@ def cancel(id: int) -> Operation[str]:
 
 
 def retry(
-    id: int, patch: str | None = None, execution_metadata: str | None = None
+    id: int,
+    patch: str | None = None,
+    execution_metadata: str | None = None,
+    *,
+    with_dependents: bool = False,
 ) -> Operation[str]:
     """JSON texts. Answers retried, hastened, live, completed, key_taken, not_found."""
-    params = {"id": id, "patch": patch, "execution_metadata": execution_metadata}
+    params = {
+        "id": id, "patch": patch, "execution_metadata": execution_metadata,
+        "with_dependents": with_dependents,
+    }  # fmt: skip
     return Operation("retry", params, _text)
+
+
+class Change(NamedTuple):
+    """What is asked anew of a task, as `Entry`; None leaves it. `clear`: to their defaults."""
+
+    metadata: str | None = None
+    queue: str | None = None
+    priority: int | None = None
+    delay: float | None = None
+    run_at: datetime | None = None
+    tags: Sequence[str] | None = None
+    requires: Sequence[str] | None = None
+    headers: str | None = None
+    max_retries: int | None = None
+    retry_delays: Sequence[float] | None = None
+    expires_at: datetime | None = None
+    deadline_at: datetime | None = None
+    clear: Sequence[str] | None = None
+
+
+def update(id: int, change: Change) -> Operation[str]:
+    """Answers applied, applied_next_run, not_applied, not_found."""
+    return Operation("update_task", {"id": id, **change._asdict()}, _text, "same")
+
+
+def run_now(id: int) -> Operation[str]:
+    """Answers hastened, not_waiting, not_found."""
+    return Operation("run_now", {"id": id}, _text)
 
 
 def repeat(id: int) -> Operation[int | None]:
@@ -221,6 +280,36 @@ def retry_where(
     return Operation("retry_where", params, _first, _counts(dry_run))
 
 
+def reschedule_where(
+    *,
+    name: str | None,
+    state: str | None,
+    tag: str | None,
+    unique_key: str | None,
+    queue: str | None,
+    delay: float | None,
+    run_at: datetime | None,
+    dry_run: bool,
+) -> Operation[int]:
+    """Moves the time of all that match; answers how many."""
+    params: dict[str, object] = {
+        "name": name, "state": state, "tag": tag, "unique_key": unique_key, "queue": queue,
+        "delay": delay, "run_at": run_at, "dry_run": dry_run,
+    }  # fmt: skip
+    return Operation("reschedule_where", params, _first, _counts(dry_run))
+
+
+def prune_after(
+    older_than: float, states: Sequence[str] | None, *, dry_run: bool, after: int, at_most: int
+) -> Operation[tuple[int, int | None]]:
+    """A look at ended tasks: how many went, after which id the next begins, None at the end."""
+    params: dict[str, object] = {
+        "older_than": older_than, "states": None if states is None else list(states),
+        "dry_run": dry_run, "after": after, "at_most": at_most,
+    }  # fmt: skip
+    return Operation("prune_after", params, lambda rows: (rows[0][0], rows[0][1]), "same")
+
+
 def pause_queue(name: str, *, stop_running: bool) -> Operation[str]:
     """Answers paused or already_paused."""
     return Operation("pause_queue", {"name": name, "stop_running": stop_running}, _text, "same")
@@ -231,9 +320,26 @@ def resume_queue(name: str) -> Operation[str]:
     return Operation("resume_queue", {"name": name}, _text, "same")
 
 
-def set_queue(name: str, *, max_depth: int | None) -> Operation[str]:
+AS_IT_IS: Final = -1
+"""For `set_queue`: the bound stays."""
+
+
+def set_queue(name: str, *, max_depth: int | None, concurrency: int | None) -> Operation[str]:
     """Answers set."""
-    return Operation("set_queue", {"name": name, "max_depth": max_depth}, _text, "same")
+    params: dict[str, object] = {"name": name, "max_depth": max_depth, "concurrency": concurrency}
+    return Operation("set_queue", params, _text, "same")
+
+
+def set_constraint(name: str, satisfied: bool | None) -> Operation[str]:
+    """Answers changed or unchanged."""
+    return Operation("set_constraint", {"name": name, "satisfied": satisfied}, _text, "same")
+
+
+def constraint_states() -> Operation[list[ConstraintState]]:
+    """Every constraint that somebody requires, declares or satisfies, by name."""
+    return Operation(
+        "constraint_states", {}, lambda rows: [ConstraintState(*r) for r in rows], "read"
+    )
 
 
 def queue_depth(queue: str) -> Operation[int]:
@@ -244,6 +350,11 @@ def queue_depth(queue: str) -> Operation[int]:
 def queue_states() -> Operation[list[QueueState]]:
     """Every queue that is used or set, by name."""
     return Operation("queue_states", {}, lambda rows: [QueueState(*r) for r in rows], "read")
+
+
+def drain_worker(id: int) -> Operation[str]:
+    """Answers draining, already_draining or not_found."""
+    return Operation("drain_worker", {"id": id}, _text, "same")
 
 
 def worker_states() -> Operation[list[WorkerState]]:

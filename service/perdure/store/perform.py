@@ -308,8 +308,9 @@ class _Doubt:
             if not self._is_there:
                 raise
             raise UnknownOutcome(
-                "the connection was lost after the statement was sent: it may or may not have "
-                "taken effect; an enqueue with a unique_key can be repeated without harm"
+                "the connection was lost after the statement was sent: it may or may not have taken"
+                " effect; an enqueue with a unique_key can be repeated without harm, unless it"
+                " appends"
             ) from error
 
 

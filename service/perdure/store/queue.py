@@ -311,7 +311,7 @@ def _goal(goal: Ended | Waiting | Ready) -> str:
 def _detailed(
     lease: LeaseId, task_id: int, name: str, metadata: str, lane: int, priority: int, text: str
 ) -> Claimed:
-    """A claimed task that has a progress row, headers or limits of its own."""
+    """A claimed task that has a progress row, headers or limits of its own, or a schedule."""
     details: dict[str, Any] = json.loads(text)
     marks = details["marks"] or 0
     delays = details["retry_delays"]
@@ -319,12 +319,16 @@ def _detailed(
     return Claimed(
         lease=lease, task_id=task_id, name=name, metadata=metadata, lane=lane, priority=priority,
         attempt=details["attempt"] or 0, failures=details["failures"] or 0,
-        interruptions=details["interruptions"] or 0, crashes=details["crashes"] or 0,
+        interruptions=details["interruptions"] or 0, losses=details["losses"] or 0,
+        crashes=details["crashes"] or 0,
         recovered=bool(marks & 1), explicit=bool(marks & 2), suspect=bool(marks & 4),
+        followed=bool(marks & 8),
         reason=details["reason"] or "first",
         execution_metadata=details["execution_metadata"], version=details["version"] or 1,
         steps=details["steps"], headers=details["headers"], max_retries=details["max_retries"],
         retry_delays=None if delays is None else tuple(delays), cancelled=details["cancelled"],
+        schedule_key=details["schedule_key"], fire_at=details["fire_at"],
+        expires_at=details["expires_at"], deadline_at=details["deadline_at"],
     )  # fmt: skip
 
 

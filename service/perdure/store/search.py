@@ -26,7 +26,8 @@ ACTIVE: Final = "active"
 class Filters:
     """What is searched for: filters are ANDed, values inside one are ORed, None does not filter.
 
-    `created_after` is exclusive, `created_before` too; both need a zone. `metadata` and
+    `created_after`, `created_before` and `due_before` are exclusive and need a zone; what waits for
+    no time has none. `metadata` and
     `execution_metadata` are JSON values that must be contained.
     """
 
@@ -39,6 +40,7 @@ class Filters:
     wait_key: Collection[str] | None = None
     created_after: datetime | None = None
     created_before: datetime | None = None
+    due_before: datetime | None = None
     metadata: Any = None
     execution_metadata: Any = None
     order: Literal["asc", "desc"] = "desc"
@@ -122,10 +124,13 @@ def _conditions(filters: Filters) -> list[sa.ColumnElement[bool]]:
     if filters.wait_key is not None:
         key = _waiting.c.wait_key == sa.any_(_array(filters.wait_key, text))
         found.append(sa.exists(_waiting.c.task_id).where(_waiting.c.task_id == states.id, key))
-    if filters.created_after is not None:
-        found.append(states.created_at > _moment(filters.created_after))
-    if filters.created_before is not None:
-        found.append(states.created_at < _moment(filters.created_before))
+    for moment, compare in (
+        (filters.created_after, states.created_at.__gt__),
+        (filters.created_before, states.created_at.__lt__),
+        (filters.due_before, states.due_at.__lt__),
+    ):
+        if moment is not None:
+            found.append(compare(_moment(moment)))
     if filters.metadata is not None or filters.execution_metadata is not None:
         _refuse_containment_alone(filters)
     if filters.metadata is not None:

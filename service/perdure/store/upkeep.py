@@ -20,15 +20,42 @@ class Keep(NamedTuple):
     cancelled: float
 
 
-def promote(session: SyncSession, at_most: int) -> tuple[int, float | None]:
-    """Move what is due to ready: how many, and in how many seconds the next is due."""
-    moved, due_in = session.run("promote", {"at_most": at_most})[0]
-    return moved, due_in
+class Promotion(NamedTuple):
+    """How many tasks became ready, in how many seconds the next is due (None: nothing has a time),
+    and how many alarms had come."""
+
+    moved: int
+    due_in: float | None
+    rung: int
+
+
+class Unserved(NamedTuple):
+    """Tasks of one name and queue that no live worker takes, counted up to 1,000, and why."""
+
+    queue: str
+    name: str
+    tasks: int
+    why: str
+
+
+def promote(session: SyncSession, at_most: int) -> Promotion:
+    """Serve alarms, and move what is due to ready."""
+    return Promotion(*session.run("promote", {"at_most": at_most})[0])
+
+
+def report_unserved(session: SyncSession) -> list[Unserved]:
+    """What has come to be unserved since somebody asked last."""
+    return [Unserved(*row) for row in session.run("report_unserved", {})]
 
 
 def obey(session: SyncSession, at_most: int) -> int:
     """Obey the mail of tasks in no lease: how many letters were dealt with."""
     return int(session.run("obey", {"at_most": at_most})[0][0])
+
+
+def serve_openings(session: SyncSession, at_most: int) -> int:
+    """Look at up to `at_most` openings for who waits for an instance: how many are done with."""
+    return int(session.run("serve_openings", {"at_most": at_most})[0][0])
 
 
 def relane(session: SyncSession, after: int, at_most: int) -> tuple[int, int]:
@@ -50,6 +77,11 @@ def keep_ranges(session: SyncSession) -> int:
 def retire(session: SyncSession, keep: Keep, at_most: int) -> int:
     """Remove a small batch of what ended long enough ago: how many tasks."""
     return int(session.run("retire", {**keep._asdict(), "at_most": at_most})[0][0])
+
+
+def retire_by_name(session: SyncSession, keep: Keep, at_most: int) -> bool:
+    """Remove what its name keeps no longer: look at so many; whether there are more to look at."""
+    return bool(session.run("retire_by_name", {**keep._asdict(), "at_most": at_most})[0][1])
 
 
 def drop_range(session: SyncSession, keep: Keep, keep_most: int) -> int | None:
@@ -82,6 +114,12 @@ def vacuum(session: SyncSession, seconds: float) -> None:
             session.run("vacuum", {}, alone=True)
     finally:
         session.run("unbound", {}, alone=True)
+
+
+def prune_fires(session: SyncSession, keep: Keep, at_most: int) -> int:
+    """Forget a batch of what became of instants longer ago than completed tasks are kept."""
+    params = {"older": keep.completed, "at_most": at_most}
+    return int(session.run("prune_fires", params)[0][0])
 
 
 def prune_statistics(session: SyncSession) -> None:

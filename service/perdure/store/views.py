@@ -107,7 +107,10 @@ class BulkCancelled:
 
 @dataclass(frozen=True, slots=True)
 class QueueState:
-    """A queue: tasks by place, age of its oldest ready one in seconds, failures of an hour."""
+    """A queue: tasks by place, age of its oldest ready one in seconds, failures of an hour.
+
+    `max_depth` and `concurrency` (of each worker process) are its bounds, None where it has none.
+    """
 
     queue: str
     ready: int
@@ -116,11 +119,28 @@ class QueueState:
     oldest_ready_seconds: float | None
     failed_last_hour: int
     paused: bool
+    max_depth: int | None
+    concurrency: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class ConstraintState:
+    """A constraint: what was declared for the whole cluster (None: nothing) and when, how many live
+    workers it holds for, how many ready tasks require it."""
+
+    name: str
+    declared: bool | None
+    changed_at: datetime | None
+    workers: int
+    ready: int
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerState:
-    """A worker process; `held` counts the tasks in its leases, `running` those that it runs."""
+    """A worker process; `held` counts the tasks in its leases, `running` those that it runs.
+
+    `satisfied` are the constraints that hold for it.
+    """
 
     id: int
     name: str
@@ -137,6 +157,8 @@ class WorkerState:
     names: list[str]
     stopping: bool
     problem: str | None
+    satisfied: list[str]
+    draining: bool
 
 
 ENDED = frozenset({"completed", "failed", "cancelled"})

@@ -17,7 +17,7 @@ from perdure.tasks.plan import Lane
 
 
 class Letter(NamedTuple):
-    """Mail for a task that this worker holds: kind is cancel or replaced."""
+    """Mail for a task that this worker holds: kind is cancel, replaced or follower."""
 
     id: int
     task_id: int
@@ -30,13 +30,18 @@ class Beat(NamedTuple):
     alive: False: the worker's row is gone, it must register again under a new id.
     at: the database's clock, seconds of the epoch.
     lost: leases of those named that do not exist any more.
-    letters: cancels of tasks that it holds.
+    letters: what tasks that it holds are told: cancels, followers; one of each kind.
     dead: some worker has not beaten within its lease.
     due_in: seconds until the next task in waiting is due (negative: it is), None: none has a time.
     unlaned, mail, upkeep: there is something in lane 0, mail at all, upkeep to do.
     paused: queue -> whether its running tasks are to be stopped as well.
     lanes: changes when lanes have been made.
     lease: the shortest lease of any worker, in seconds.
+    openings: somebody waits for an instance that may be free.
+    bounds: queue -> how many of its tasks each worker process may run.
+    fire_in: seconds until a schedule is to be looked at, None: there is none.
+    constraints: those declared for the whole cluster: name -> whether it holds.
+    draining: somebody wants this worker to take no more tasks.
     """
 
     alive: bool
@@ -51,6 +56,11 @@ class Beat(NamedTuple):
     lanes: int
     upkeep: bool
     lease: float
+    fire_in: float | None
+    openings: bool
+    bounds: Mapping[str, int]
+    constraints: Mapping[str, bool]
+    draining: bool
 
 
 class Recovered(NamedTuple):
@@ -63,7 +73,10 @@ class Recovered(NamedTuple):
 
 
 class Registration(NamedTuple):
-    """A worker process, as others see it. lease_seconds: how long it lives without a beat."""
+    """A worker process, as others see it. lease_seconds: how long it lives without a beat.
+
+    names: of the tasks that it runs. schedules: the keys of those that its program declares.
+    """
 
     id: int
     name: str
@@ -73,7 +86,9 @@ class Registration(NamedTuple):
     lease_seconds: float
     queues: tuple[str, ...]
     names: tuple[str, ...]
+    schedules: tuple[str, ...]
     slots: int
+    draining: bool = False
 
     @classmethod
     def of_this_process(
@@ -83,13 +98,15 @@ class Registration(NamedTuple):
         queues: tuple[str, ...],
         names: tuple[str, ...],
         slots: int,
+        schedules: tuple[str, ...] = (),
+        draining: bool = False,
     ) -> Registration:
         """A new worker; its id is random, so that after a failover none comes back under it."""
         host, pid = socket.gethostname(), os.getpid()
         return cls(
             id=secrets.randbits(62) + 1, name=f"{host}:{pid}", host=host, pid=pid,
             version=perdure.__version__, lease_seconds=lease_seconds, queues=queues, names=names,
-            slots=slots,
+            schedules=schedules, slots=slots, draining=draining,
         )  # fmt: skip
 
 
@@ -98,7 +115,13 @@ def register(session: SyncSession, registration: Registration) -> None:
     values: dict[str, Any] = registration._asdict()
     values["queues"] = list(registration.queues)
     values["names"] = list(registration.names)
+    values["schedules"] = list(registration.schedules)
     session.run("register", values)
+
+
+def resize(session: SyncSession, worker: int, slots: int) -> None:
+    """Let others see how many tasks the worker runs at the same time from now on."""
+    session.run("resize", {"worker": worker, "slots": slots})
 
 
 def register_types(session: SyncSession, types: Sequence[Mapping[str, object]]) -> None:
@@ -129,8 +152,14 @@ def beat(
     lease_seconds: float,
     held: Iterable[LeaseId],
     problem: str | None,
+    looks_in: float | None = None,
+    satisfied: Iterable[str] = (),
 ) -> Beat:
-    """Say "I live" with the tasks that run, and hear what there is to know."""
+    """Say "I live" with the tasks that run, and hear what there is to know.
+
+    looks_in: in how many seconds this worker beats again, if nothing is due before; None: unknown.
+    satisfied: the constraints that hold for it.
+    """
     rows = session.run(
         "beat",
         {
@@ -139,14 +168,21 @@ def beat(
             "lease_seconds": lease_seconds,
             "held": array_literal(held),
             "problem": problem,
+            "looks_in": looks_in,
+            "satisfied": sorted(satisfied),
         },
     )
-    alive, at, lost, letters, dead, due_in, unlaned, mail, paused, lanes, upkeep, lease = rows[0]
+    (
+        alive, at, lost, letters, dead, due_in, unlaned, mail, paused, lanes, upkeep, lease,
+        fire_in, openings, bounds, constraints, draining,
+    ) = rows[0]  # fmt: skip
     return Beat(
         alive=alive, at=at, lost=tuple(map(str, lost)),
         letters=tuple(Letter(**letter) for letter in letters or ()),
         dead=dead, due_in=due_in, unlaned=unlaned, mail=mail, paused=paused or {}, lanes=lanes,
-        upkeep=upkeep, lease=lease or lease_seconds,
+        upkeep=upkeep, lease=lease or lease_seconds, fire_in=fire_in,
+        openings=openings, bounds=bounds or {}, constraints=constraints or {},
+        draining=bool(draining),
     )  # fmt: skip
 
 
@@ -158,7 +194,10 @@ def recover(session: SyncSession, *, reported_only: bool = False) -> list[Recove
 async def lanes(session: Session, names: Sequence[str]) -> list[Lane]:
     """The lanes of these names."""
     rows = await session.run("lanes", {"names": list(names)})
-    return [Lane(id_, queue, name, tuple(requires)) for id_, queue, name, requires in rows]
+    return [
+        Lane(id_, queue, name, tuple(requires), limited)
+        for id_, queue, name, requires, limited in rows
+    ]
 
 
 async def await_work(session: Session, queues: Sequence[str], seconds: float) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, Final, TypeAlias, TypeVar
 
 from perdure.errors import InvalidPayload, NewerCheckpoint
 from perdure.tasks.codec import Payload, clean_text, encode_json
@@ -13,6 +13,9 @@ T = TypeVar("T")
 
 Upgrade: TypeAlias = Callable[[dict[str, Any]], dict[str, Any]]
 """Turns the JSON object of one version into that of the next."""
+
+STATES_PASSED: Final = "states passed"
+"""Where a state machine keeps, beside the steps, the last states: [attempt, name] of each."""
 
 
 def load_execution_metadata(

@@ -94,7 +94,7 @@ def decide_start(
     """Whether a claimed task is run, and how; if not, what becomes of it. No counter moves.
 
     `version` is the version of execution metadata that this worker knows, `invalid` says why
-    metadata or execution metadata cannot be read, `expired` that `expires_at` has passed. A
+    metadata or execution metadata cannot be read, `expired` is what `expires` says. A
     checkpoint that is too new comes before `invalid`: an old worker is no judge of a newer shape.
     """
     kind: EndKind
@@ -127,6 +127,16 @@ def decide_start(
         known=_known(mail, rests=False),
         exhausted=on_exhausted if kind in {"crash", "invalid"} else None,
     )
+
+
+def expires(claimed: Claimed, now: float) -> bool:
+    """Whether its time was over before it was started; `now` by the database's clock.
+
+    A task that has been started goes on after it, however often it is stopped, until it fails.
+    """
+    if claimed.expires_at is None or claimed.expires_at > now:
+        return False
+    return claimed.attempt == 0 or claimed.reason in ("retry", "requeued")
 
 
 def decide_end(
@@ -214,7 +224,7 @@ def _broken(claimed: Claimed, ending: Ending, rules: _Rules, base: Move) -> Move
         return saved
     goal: Waiting | Ready = Ready(reason="interruption")
     if stop is not None and stop.startswith("constraint:"):
-        delay = min(2 ** min(claimed.interruptions, 10) - 1, DAMPING_SECONDS_MAX)
+        delay = min(2 ** min(claimed.losses, 10) - 1, DAMPING_SECONDS_MAX)
         goal = Waiting(reason="interruption", delay=float(delay)) if delay else goal
     stopped = saved if base.explicit else base
     return replace(stopped, to=goal, run="interruption", run_reason=stop, interruptions=1)

@@ -1,14 +1,22 @@
-"""Success, Failure, Retry, Suspended, Cancelled: what a handler returns."""
+"""What a handler returns: Success, Failure, Retry, Suspended, Cancelled.
+
+Next and End are what the handler of a state machine's state returns.
+"""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Generic, TypeAlias, TypeVar
+from typing import Any, Generic, Never, TypeAlias
+
+from typing_extensions import TypeVar
 
 R_co = TypeVar("R_co", covariant=True)
 E_co = TypeVar("E_co", covariant=True)
+S_co = TypeVar("S_co", covariant=True, default=Any)
+EndR_co = TypeVar("EndR_co", covariant=True, default=Never)
+EndE_co = TypeVar("EndE_co", covariant=True, default=Never)
 
 DELAY_SECONDS_MAX = 100 * 365.25 * 86_400.0
 WAIT_KEY_BYTES_MAX = 500
@@ -100,3 +108,22 @@ class Cancelled(Generic[E_co]):
 
 
 Outcome: TypeAlias = Success[R_co] | Failure[E_co] | Retry[E_co] | Suspended | Cancelled[E_co]
+
+
+@dataclass(frozen=True, slots=True)
+class Next(Generic[S_co]):
+    """A state machine goes on in this state: it is saved, then its handler runs in the same run."""
+
+    state: S_co
+
+
+@dataclass(frozen=True, slots=True)
+class End(Generic[S_co, EndR_co, EndE_co]):
+    """A state machine's run ends with this outcome, and with this state saved in the same moment.
+
+    The run that comes after it, if one does, begins in that state. `End[S]` stands for ends without
+    result or error, such as `Suspended`; `End[S, R, E]` names them.
+    """
+
+    state: S_co
+    outcome: Outcome[EndR_co, EndE_co]

@@ -69,8 +69,11 @@ class Claimed(NamedTuple):
     `recovered`: taken back from a dead worker. `explicit`: an earlier run used a transaction.
     `suspect`: may have started in a worker that died, unrecorded: for the choice of a process of
     its own that is as good as a crash.
+    `followed`: others wait for its end. `limited`: it holds an instance, which its end hands over.
     `cancelled`: a cancel lay in its mail already. `max_retries` and `retry_delays` are those of the
-    task's own row, None where it says nothing; -1 is UNLIMITED.
+    task's own row, None where it says nothing; -1 is UNLIMITED. `schedule_key`, `fire_at`: the
+    schedule that made it, and for which instant (None: by hand). `losses`: interruptions because a
+    constraint was lost. `expires_at`, `deadline_at`: seconds of the epoch.
     """
 
     lease: LeaseId
@@ -82,10 +85,13 @@ class Claimed(NamedTuple):
     attempt: int = 0
     failures: int = 0
     interruptions: int = 0
+    losses: int = 0
     crashes: int = 0
     recovered: bool = False
     explicit: bool = False
     suspect: bool = False
+    followed: bool = False
+    limited: bool = False
     reason: str = "first"
     execution_metadata: str | None = None
     version: int = 1
@@ -94,6 +100,24 @@ class Claimed(NamedTuple):
     max_retries: int | None = None
     retry_delays: tuple[float, ...] | None = None
     cancelled: bool = False
+    schedule_key: str | None = None
+    fire_at: float | None = None
+    expires_at: float | None = None
+    deadline_at: float | None = None
+
+
+class InputRow(NamedTuple):
+    """What a task that another follows has come to; `result` and `error` are JSON texts, or None.
+
+    `state` is None for one that has been retried and lives again.
+    """
+
+    task_id: int
+    name: str
+    label: str | None
+    state: str | None
+    result: str | None
+    error: str | None
 
 
 class Mail(NamedTuple):
@@ -253,6 +277,7 @@ MOVES: tuple[Allowed, ...] = (
             "failed expired",
             "failed dependency",
             "cancelled dependency",
+            "cancelled skipped",
         ),
         "sql",
         begun=False,

@@ -6,12 +6,16 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import ClassVar, TypeAlias
+from typing import ClassVar, Final, Literal, TypeAlias, get_args
 
 from perdure.tasks.outcomes import DELAY_SECONDS_MAX, seconds_of
 
 UNLIMITED = -1
 """As a number of retries: it never ends."""
+
+UniquePolicy: TypeAlias = Literal["keep", "replace", "append", "update", "reject"]
+"""What becomes of an enqueue whose unique key is held."""
+UNIQUE_POLICIES: Final[tuple[UniquePolicy, ...]] = get_args(UniquePolicy)
 
 
 class SoftTimeout(TimeoutError):

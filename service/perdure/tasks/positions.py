@@ -16,12 +16,14 @@ FROM_THE_START: Final = -1
 
 
 class Lane(NamedTuple):
-    """One combination of queue, name and constraints (sorted)."""
+    """One combination of queue, name and constraints (sorted); `limited`: each of its tasks holds
+    one of the instances of its name."""
 
     id: int
     queue: str
     name: str
     requires: tuple[str, ...] = ()
+    limited: bool = False
 
 
 class Pick(NamedTuple):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from tests.integration.cli.conftest import Run
+from tests.kit import by_hand
 from tests.kit.databases import Database
 from tests.kit.logins import as_login, new_login
 
@@ -35,6 +36,19 @@ def test_queues_are_listed_paused_and_resumed(run: Run) -> None:
     assert run("resume", "imports").out == "queue imports not paused\n"
     assert run("pause", "*", "--stop-running").out == "queue * paused\n"
     assert run("pause", "", code=2).out == ""
+
+
+def test_bounds_of_a_queue_are_set_shown_and_taken_away(run: Run) -> None:
+    assert run("set-queue", "imports", "--max-depth", "500").out == "queue imports set\n"
+    run("set-queue", "imports", "--concurrency", "4")
+    heads, row = run("queues").out.splitlines()
+    assert heads.split()[-5:] == ["MAX", "DEPTH", "PER", "WORKER", "STATE"]
+    assert row.split()[-3:] == ["500", "4", "open"]
+    run("set-queue", "imports", "--max-depth", "none")
+    (queue,) = run("queues", "--json").json
+    assert (queue["max_depth"], queue["concurrency"]) == (None, 4)
+    assert "1 or more" in run("set-queue", "imports", "--concurrency", "-2", code=2).err
+    assert "nothing is said" in run("set-queue", "imports", code=2).err
 
 
 def test_workers_are_listed_with_what_is_wrong(run: Run, database: Database) -> None:
@@ -76,3 +90,12 @@ def test_a_login_gets_the_rights_of_its_role_and_no_more(
         monkeypatch.setenv("PERDURE_DSN", as_login(database.dsn, login))
         assert len(run("list", "--json").json) == 1
         assert "perdure grant" in run("cancel", 1, code=1).err
+
+
+def test_a_worker_is_drained_by_its_id(run: Run, database: Database) -> None:
+    worker = by_hand.worker(database)
+    assert run("workers", "drain", worker).out == f"worker {worker} draining\n"
+    assert run("workers", "drain", worker).out == f"worker {worker} already draining\n"
+    assert "draining" in run("workers").out
+    assert "there is no worker 1" in run("workers", "drain", 1, code=2).err
+    assert "drain" in run("workers", "--help").out

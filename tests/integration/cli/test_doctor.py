@@ -196,6 +196,32 @@ def test_tasks_that_no_live_worker_takes_are_named_until_one_comes(
     assert "no live worker serves queue y" in whys
 
 
+def test_schedules_that_are_broken_unserved_or_declared_no_more_are_named(
+    run: Run, database: Database
+) -> None:
+    for key, declared in (("good", False), ("dropped", True), ("bad", False)):
+        put = "select perdure.put_schedule(%s, 'a', every => '1 hour', declared => %s)"
+        database.execute(put, [key, declared])
+    database.execute("select perdure.put_schedule('other', 'unknown', every => '1 hour')")
+    database.execute(
+        "update perdure.schedules set state = 'broken', problem = 'no such zone' where key = 'bad'"
+    )
+    add_worker(database, "w")
+    # A minute is given to start a worker.
+    assert {row["key"] for row in finding(run, "schedules")["rows"]} == {"bad"}
+    database.execute("update perdure.schedules set created_at = created_at - interval '2 minutes'")
+    found = finding(run, "schedules")
+    assert found["verdict"] == "warning"
+    assert {row["key"]: row["why"] for row in found["rows"]} == {
+        "bad": "no such zone",
+        "dropped": "no live worker declares it any more",
+        "other": "no live worker knows unknown",
+    }
+    database.execute("update perdure.workers set schedules = '{dropped}', names = '{a,unknown}'")
+    database.execute("select perdure.delete_schedule('bad')")
+    assert finding(run, "schedules")["verdict"] == "ok"
+
+
 def test_a_lane_that_needs_what_nobody_has_is_named(run: Run, database: Database) -> None:
     add_worker(database, "w")
     database.execute(
@@ -283,7 +309,7 @@ def test_what_a_login_may_not_ask_hides_nothing_else(
         assert found["misplaced tasks"] == "problem"
         assert found["unserved tasks"] == "ok"
         unknown = {check for check, verdict in found.items() if verdict == "unknown"}
-        hidden = {"orphans", "workers", "connections", "ranges of ids"}
+        hidden = {"orphans", "schedules", "workers", "connections", "ranges of ids"}
         assert unknown == {"old snapshots"} | (set() if role == "worker" else hidden)
         if role == "operator":
             assert run("doctor", "--repair", "--json").json["repaired"] == [1]

@@ -21,17 +21,39 @@ def test_a_task_is_enqueued_with_all_that_can_be_said(run: Run, database: Databa
     said = run(
         "enqueue", "import", "--metadata", '{"url": "a"}', "--queue", "slow", "--priority", 2,
         "--tag", "nightly", "--tag", "x", "--unique-key", "k", "--delay", "5m",
-        "--headers", '{"traceparent": "00"}', "--max-retries", -1,
+        "--headers", '{"traceparent": "00"}', "--max-retries", -1, "--retry-delay", "1s",
+        "--retry-delay", "2m",
     )  # fmt: skip
     assert said.out == "task 1 created\n"
-    columns = "name, metadata, queue, priority, tags, unique_key, headers, max_retries"
+    columns = (
+        "name, metadata, queue, priority, tags, unique_key, headers, max_retries, retry_delays"
+    )
     assert database.rows(f"select {columns} from perdure.tasks") == [
-        ("import", {"url": "a"}, "slow", 2, ["nightly", "x"], "k", {"traceparent": "00"}, -1)
+        (
+            "import",
+            {"url": "a"},
+            "slow",
+            2,
+            ["nightly", "x"],
+            "k",
+            {"traceparent": "00"},
+            -1,
+            [1, 120],
+        )
     ]
     assert run("enqueue", "import", "--unique-key", "k", "--json").json == {
         "id": 1, "answer": "kept"
     }  # fmt: skip
     assert run("show", 1, "--json").json["state"] == "scheduled"
+    debounced = ("enqueue", "b", "--unique-key", "b", "--unique-policy", "update", "--delay", "9h",
+                 "--max-delay", "1h", "--unique-for", "2h")  # fmt: skip
+    assert run(*debounced).out == "task 3 created\n"
+    assert run(*debounced).out == "task 3 updated\n"
+    assert database.value("select held_for::text from perdure.unique_keys where task_id = 3") == (
+        "02:00:00"
+    )
+    soon = "select due_at < clock_timestamp() + interval '61 min' from perdure.task_states"
+    assert database.rows(f"{soon} where id = 3") == [(True,)]
 
 
 def test_metadata_come_from_a_file_or_from_standard_input(
@@ -124,6 +146,20 @@ def test_a_task_is_shown_with_its_history_and_without_secrets(run: Run, end: End
     assert [entry["event"] for entry in document["history"]] == ["created", "started", "failed"]
     assert run("show", 1, "--json", "--reveal").json["metadata"]["password"] == "hunter2"
     assert "no task 99" in run("show", 99, code=1).err
+
+
+def test_a_state_machines_task_is_shown_with_the_states_that_it_has_come_to(
+    run: Run, database: Database
+) -> None:
+    steps = {"states passed": [[1, "Placed"], [1, "Waiting"], [2, "Paid"]], "mail": None}
+    run("enqueue", "order.fulfil")
+    database.execute(
+        "insert into perdure.progress (task_id, steps) values (1, %s::jsonb)", [json.dumps(steps)]
+    )
+    shown = run("show", 1).out
+    assert re.search(r"^states +run 1: Placed, Waiting\n +run 2: Paid$", shown, re.MULTILINE)
+    assert re.search(r"^steps +mail: done, 4 bytes\n\w", shown, re.MULTILINE)
+    assert run("show", 1, "--json").json["steps"] == steps
 
 
 def test_a_task_is_shown_with_the_steps_that_are_done(run: Run, database: Database) -> None:

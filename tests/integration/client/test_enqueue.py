@@ -94,7 +94,9 @@ async def test_a_delay_schedules_and_excludes_a_time(client: TaskClient) -> None
         ({"tags": "nightly"}, "a list of texts"),
         ({"queue": "a\0"}, "without NUL"),
         ({"unique_key": "\ud800"}, "lone surrogates"),
-        ({"unique_key": "k", "unique_policy": "update"}, "keep or replace"),
+        ({"unique_key": "k", "unique_policy": "drop"}, "keep, replace, append, update or reject"),
+        ({"unique_policy": "append"}, "unique_policy, unique_for and max_delay"),
+        ({"unique_for": 1}, "unique_policy, unique_for and max_delay"),
         ({"headers": {"a": "x" * 9000}}, "headers must be"),
     ],
 )
@@ -259,7 +261,7 @@ async def test_a_full_queue_refuses_enqueues_and_takes_inserts(
         await client.enqueue_many([NewTask("a"), NewTask("a", queue="q")])
     database.execute("insert into perdure.tasks (name, queue) values ('a', 'q')")
     assert await client.queue_depth("q") == 3
-    assert await client.set_queue("q") == "set"
+    assert await client.set_queue("q", max_depth=None) == "set"
     await client.enqueue("a", queue="q")
 
 

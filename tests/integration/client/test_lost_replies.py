@@ -16,7 +16,7 @@ from tests.kit.logins import new_login
 from tests.kit.proxy import Proxy, Where, proxied
 from tests.kit.running import Running
 
-from perdure.client.client import TaskClient
+from perdure.client.client import TaskClient, TaskHandle
 from perdure.client.opening import open_database
 from perdure.client.sync import SyncTaskClient
 from perdure.declare.context import TaskContext
@@ -25,6 +25,7 @@ from perdure.errors import DatabaseUnavailable, QueueFull, UnknownOutcome
 from perdure.service import TaskService
 from perdure.store.commit import committed_sync
 from perdure.store.operations import DOCUMENT_TASKS_MAX
+from perdure.tasks.policies import UniquePolicy
 
 PATIENCE_SECONDS = 0.5
 """How long a pool of these tests waits for a server that is not there."""
@@ -84,6 +85,42 @@ async def test_an_enqueue_with_a_key_is_repeated_and_makes_one_task(
     assert len({each.id for each in gathered}) == 5
     assert tasks(database) == 7
     assert database.value("select max(id) from perdure.tasks") == replacing.id
+
+
+@pytest.mark.parametrize("policy", ["keep", "update", "reject"])
+async def test_what_leaves_one_task_of_a_key_is_repeated_and_answered_as_it_was(
+    database: Database, cutter: Proxy, policy: UniquePolicy
+) -> None:
+    async with TaskClient(cutter.dsn) as client:
+        cutter.cut(b"enqueue")
+        made = await client.enqueue("a", unique_key="k", unique_policy=policy)
+        assert made.answer is Answer.CREATED
+        if policy == "update":
+            cutter.cut(b"enqueue")
+            updated = await client.enqueue("a", {"n": 1}, unique_key="k", unique_policy=policy)
+            assert (updated.id, updated.answer) == (made.id, Answer.UPDATED)
+            audited = "select count(*) from perdure.audit where action = 'update'"
+            assert (cutter.cuts, database.value(audited)) == (2, 1)
+    assert tasks(database) == 1
+
+
+async def test_what_appends_to_a_line_is_unknown_and_not_repeated(
+    database: Database, cutter: Proxy
+) -> None:
+    async with TaskClient(cutter.dsn) as client:
+        cutter.cut(b"enqueue")
+        with pytest.raises(UnknownOutcome, match="unless it appends"):
+            await client.enqueue("a", unique_key="k", unique_policy="append")
+        # Each goes with its kind: what can be repeated is.
+        cutter.cut(b"enqueue_many")
+        both = [client.enqueue("a", unique_key="k", unique_policy="append") for _ in range(2)]
+        kept, *lost = await asyncio.gather(
+            client.enqueue("a", unique_key="l"), *both, return_exceptions=True
+        )
+        assert isinstance(kept, TaskHandle)
+        assert kept.answer is Answer.CREATED
+        assert [type(each) for each in lost] == [UnknownOutcome, UnknownOutcome]
+    assert (cutter.cuts, tasks(database)) == (2, 4)
 
 
 @pytest.mark.parametrize("count", [1, 3])

@@ -191,6 +191,35 @@ async def test_bulk_actions_do_what_they_counted(client: TaskClient, end: End) -
     assert states == {failed[0].id: "failed", failed[1].id: "pending"}
 
 
+async def test_an_update_says_what_it_did_and_takes_typed_metadata(client: TaskClient) -> None:
+    handle = await client.enqueue(IMPORT, Request(url="u"), delay=3600)
+    answer = await client.update(
+        handle.id, metadata=Request(url="v"), priority=1, queue="q", delay=timedelta(hours=9),
+        tags=["t"], requires=["c"], headers={"h": 1}, max_retries=7, retry_delays=[1, timedelta(1)],
+        expires_at=datetime(2100, 1, 1, tzinfo=UTC), deadline_at=datetime(2100, 1, 2, tzinfo=UTC),
+    )  # fmt: skip
+    assert answer == "applied"
+    task = await client.get(handle.id)
+    assert task is not None
+    assert (task.metadata, task.priority, task.queue) == ({"url": "v"}, 1, "q")
+    assert (task.tags, task.headers) == (["t"], {"h": 1})
+    assert (await client.update(handle.id, clear=["queue", "tags"])) == "applied"
+    assert await client.update(10**12, priority=1) == "not_found"
+    with pytest.raises(InvalidArgument, match="nothing to change"):
+        await client.update(handle.id)
+    with pytest.raises(InvalidArgument, match="priority must be 0 to 9"):
+        await client.update(handle.id, priority=12)
+    assert await client.run_now(handle.id) == "hastened"
+    assert await client.run_now(handle.id) == "not_waiting"
+    assert await client.reschedule_where(name=IMPORT.name, delay=60, dry_run=True) == 1
+    assert await client.reschedule_where(name=IMPORT.name, delay=timedelta(minutes=1)) == 1
+    moved = await client.get(handle.id)
+    assert moved is not None
+    assert (moved.state, moved.queue, moved.tags) == ("scheduled", "default", None)
+    assert await client.cancel(handle.id) == "cancelled"
+    assert await client.update(handle.id, priority=1) == "not_applied"
+
+
 async def test_queues_are_paused_resumed_and_shown(client: TaskClient, database: Database) -> None:
     await client.enqueue("a", queue="q")
     assert await client.pause_queue("q") == "paused"

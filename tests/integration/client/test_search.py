@@ -63,6 +63,8 @@ async def test_filters_are_anded_and_their_values_ored(
     hour = timedelta(hours=1)
     assert await found(created_after=now - hour, created_before=now + hour, name="b") == [three.id]
     assert await found(created_after=now + hour) == []
+    assert await found(due_before=now + hour) == [two.id]
+    assert await found(due_before=now) == []
 
 
 @pytest.mark.conformance("C106")
@@ -75,6 +77,7 @@ async def test_filters_are_anded_and_their_values_ored(
         ({"name": 7}, "name"),
         ({"tag": [None]}, "tag=None"),
         ({"created_after": datetime(2050, 1, 1)}, "time zone"),  # noqa: DTZ001
+        ({"due_before": datetime(2050, 1, 1)}, "time zone"),  # noqa: DTZ001
         ({"order": "up"}, "asc or desc"),
     ],
 )

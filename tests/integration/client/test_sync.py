@@ -57,6 +57,9 @@ def test_enqueue_wait_and_operate(
     assert [task.state for task in sync_client.watch(ids=[many[1].id])] == ["cancelled"]
     assert sync_client.retry(many[1].id) == "retried"
     assert sync_client.proceed(many[1].id) == "kept"
+    assert sync_client.update(many[1].id, priority=0, delay=60) == "applied"
+    assert sync_client.run_now(many[1].id) == "hastened"
+    assert sync_client.reschedule_where(name="c", delay=60) == 3
     assert sync_client.cancel_where(name="c").cancelled == 3
     assert sync_client.queue_depth("default") == 1
     assert [queue.queue for queue in sync_client.queues()] == ["default"]

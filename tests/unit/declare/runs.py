@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 from pydantic import BaseModel
@@ -15,8 +15,10 @@ from perdure.declare.definition import TaskDefinition
 from perdure.declare.kind import Answer, Enqueued, NewTask
 from perdure.declare.sync_context import SyncTaskContext
 from perdure.declare.task_builder import TaskBuilder, define
-from perdure.tasks.places import Claimed, Saved
+from perdure.tasks.places import Claimed, InputRow, Saved
 from perdure.tasks.policies import RetryDefaults
+
+T = TypeVar("T")
 
 
 class Request(BaseModel):
@@ -42,9 +44,11 @@ class Port:
     def __init__(self) -> None:
         self.written: list[tuple[Any, ...]] = []
         self.retry_defaults = RetryDefaults()
+        self.deadline_passed = False
         self.connection: Any = Connection()
         self.fault: Exception | None = None
         self.commit_fault: Exception | None = None
+        self.rows: Sequence[InputRow] = ()
         self._open: list[tuple[Any, ...]] | None = None
 
     def _write(self, *entry: Any, on: object = None) -> None:
@@ -92,6 +96,18 @@ class AsyncPort(Port):
         self._write("enqueue", task.name, json.loads(task.metadata_json()), on=on)
         return Enqueued(7, Answer.CREATED)
 
+    async def inputs(self) -> Sequence[InputRow]:
+        return self.rows
+
+    async def now(self) -> float:
+        return 0.0
+
+    def has_raised(self, phase: str, error: Exception) -> None:
+        self._write(phase, error)
+
+    async def in_thread(self, function: Callable[[], T], /) -> T:
+        return function()
+
 
 class SyncPort(Port):
     def save(self, saved: Saved, explicit: bool) -> None:
@@ -109,6 +125,9 @@ class SyncPort(Port):
     def enqueue(self, task: NewTask[Any, Any], on: object) -> Enqueued:
         self._write("enqueue", task.name, json.loads(task.metadata_json()), on=on)
         return Enqueued(7, Answer.CREATED)
+
+    def inputs(self) -> Sequence[InputRow]:
+        return self.rows
 
 
 def rows(saved: Saved) -> int | None:

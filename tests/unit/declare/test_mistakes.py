@@ -119,8 +119,8 @@ def test_five_different_mistakes_are_all_reported() -> None:
         (lambda task: task.named("a").handled_by(anything).with_retry(backoff=Delays([])), "entry"),
         (lambda task: task.named("a").handled_by(anything).on_exhausted("a"), "a -> a"),
         (
-            lambda task: task.named("a").handled_by(anything).with_unique_key(str, policy="append"),
-            "unknown policy 'append'",
+            lambda task: task.named("a").handled_by(anything).with_unique_key(str, policy="drop"),
+            "unknown policy 'drop'",
         ),
         (
             lambda task: task.named("a").handled_by(anything).with_execution_metadata(list[int]),
@@ -239,3 +239,24 @@ def test_a_circle_of_exhausted_tasks_is_reported_once() -> None:
         lambda task: task.named("e").handled_by(anything).on_exhausted("elsewhere"),
     )
     assert found == ["on_exhausted leads back to where it began: a -> b -> c -> a"]
+
+
+@pytest.mark.parametrize(
+    ("limit", "text"),
+    [
+        ({"n": 0}, "max_instances=0: a whole number from 1 to 10000"),
+        ({"n": 10_001}, "max_instances=10001"),
+        ({"n": "2"}, "max_instances='2'"),
+        ({"n": 1, "key": "a b"}, "key='a b' of max_instances: a field of the metadata"),
+        ({"n": 1, "key": "a..b"}, "key='a..b'"),
+        ({"n": 1, "key": "x" * 201}, "of at most 200 characters"),
+        ({"n": 1, "when_full": "drop"}, "use 'queue', 'skip' or 'cancel_previous'"),
+    ],
+)
+def test_a_limit_that_cannot_be_kept_is_a_problem(limit: dict[str, Any], text: str) -> None:
+    def said(task: Task) -> object:
+        return task.named("a").handled_by(anything).with_max_instances(**limit)
+
+    (problem,) = problems(said)
+    assert problem.startswith("task 'a': ")
+    assert text in problem

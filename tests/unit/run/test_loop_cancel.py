@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 
-from perdure.run.events import Bus
+from perdure.run.bus import Bus
 from perdure.run.loop import Loop
 from perdure.store.database import Database
 

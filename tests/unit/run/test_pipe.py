@@ -61,6 +61,7 @@ def test_a_claimed_task_comes_back_with_its_types(delays: tuple[float, ...] | No
     claimed = Claimed(
         lease=str(uuid4()), task_id=7, name="a", metadata='{"a":"\\ud800"}', steps="{}",
         retry_delays=delays, max_retries=-1, headers='{"b":"\u2028é"}',
+        schedule_key="nightly", fire_at=1782864000.123456,
     )  # fmt: skip
     assert claimed_of(travelled(claimed_document(claimed))) == claimed
 

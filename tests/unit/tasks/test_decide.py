@@ -155,7 +155,9 @@ def test_a_stopped_run_goes_on_elsewhere_at_once(reason: str) -> None:
 
 def test_a_lost_constraint_is_damped_from_the_second_time_on() -> None:
     def delay(before: int) -> float | None:
-        move = end(stopped("constraint:net"), claimed=CLAIMED._replace(interruptions=before))
+        move = end(
+            stopped("constraint:net"), claimed=CLAIMED._replace(losses=before, interruptions=9)
+        )
         return move.to.delay if isinstance(move.to, Waiting) else 0
 
     assert [delay(n) for n in range(8)] == [0, 1, 3, 7, 15, 31, 60, 60]

@@ -25,19 +25,23 @@ leased as (
 select n.part, n.lane, n.priority, n.task_id, t.name,
     case when octet_length(t.body) <= %(body_bytes)s::integer then t.body end,
     case when p.task_id is not null or t.headers is not null or t.max_retries is not null or t.retry_delays is not null
+            or t.schedule_key is not null or t.expires_at is not null or t.deadline_at is not null
         then jsonb_build_object(
-            'attempt', p.attempt, 'failures', p.failures, 'interruptions', p.interruptions, 'crashes', p.crashes,
+            'attempt', p.attempt, 'failures', p.failures, 'interruptions', p.interruptions, 'losses', p.losses, 'crashes', p.crashes,
             'marks', p.marks, 'reason', p.reason, 'version', p.version, 'execution_metadata', p.execution_metadata::text,
             'steps', p.steps::text, 'headers', t.headers::text, 'max_retries', t.max_retries, 'retry_delays', t.retry_delays,
+            'schedule_key', t.schedule_key, 'fire_at', extract(epoch from t.fire_at),
+            'expires_at', extract(epoch from t.expires_at), 'deadline_at', extract(epoch from t.deadline_at),
             'cancelled', (
                 select m.id from perdure.mail as m
                 where m.task_id = n.task_id and m.kind in ('cancel', 'replaced') limit 1) is not null)::text
     end
 from numbered as n
 cross join lateral (
-    select t.name, t.metadata::text as body, t.headers, t.max_retries, t.retry_delays
+    select t.name, t.metadata::text as body, t.headers, t.max_retries, t.retry_delays,
+        t.schedule_key, t.fire_at, t.expires_at, t.deadline_at
     from perdure.tasks as t where t.id = n.task_id limit 1) as t
 left join lateral (
-    select p.task_id, p.attempt, p.failures, p.interruptions, p.crashes, p.marks, p.reason, p.version,
+    select p.task_id, p.attempt, p.failures, p.interruptions, p.losses, p.crashes, p.marks, p.reason, p.version,
         p.execution_metadata, p.steps
     from perdure.progress as p where p.task_id = n.task_id limit 1) as p on true

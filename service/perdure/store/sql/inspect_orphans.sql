@@ -1,5 +1,5 @@
 -- Rows beside the ledger that nothing will ever clean up: leases of no worker, unique keys of no
--- task, edges and mail of tasks that are gone, or that ended more than a minute ago.
+-- task, edges and mail of tasks that are gone, or that ended more than a minute ago, alarms of no task.
 (select 'lease' as kind, 'worker ' || l.worker_id as owner, l.task_ids as tasks
     from perdure.leases as l
     where not exists (select from perdure.workers as w where w.id = l.worker_id) limit 100)
@@ -20,3 +20,6 @@ union all
         or exists (
             select from perdure.outcomes as o
             where o.task_id = m.task_id and o.finished_at < (select clock_timestamp()) - interval '1 minute')) limit 100)
+union all
+(select 'alarm', a.kind, array[a.task_id] from perdure.alarms as a
+    where not exists (select from perdure.tasks as t where t.id = a.task_id) limit 100)

@@ -23,7 +23,7 @@ written as (
         started_at = coalesce(p.started_at, excluded.started_at),
         (crashes, marks, version) = (
             select case when a.saved is null then p.crashes else 0 end,
-                p.marks & case when a.saved is null then 7 else 3 end | a.marks,
+                p.marks & case when a.saved is null then 15 else 11 end | a.marks,
                 coalesce((a.saved ->> 'version')::integer, p.version)
             from asked as a where a.task_id = p.task_id),
         execution_metadata = coalesce(excluded.execution_metadata, p.execution_metadata),

@@ -1,2 +1,2 @@
--- Bounds the depth of a queue: see the function.
-select perdure.set_queue(%(name)s::text, %(max_depth)s::bigint)
+-- Bounds the depth of a queue, and how many of its tasks a worker runs: see the function.
+select perdure.set_queue(%(name)s::text, %(max_depth)s::bigint, %(concurrency)s::integer)

@@ -1,0 +1,160 @@
+"""Constraints that a worker can judge: names, each with a probe; three probes for common ones."""
+
+from __future__ import annotations
+
+import inspect
+import shutil
+import socket
+from collections.abc import Awaitable, Callable, Collection
+from dataclasses import dataclass
+from datetime import datetime, time, timedelta
+from os import PathLike
+from typing import Final, TypeAlias
+from zoneinfo import ZoneInfo
+
+from perdure.errors import RegistrationError
+from perdure.tasks.outcomes import seconds_of
+
+WEEKDAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+NAME_CHARS_MAX: Final = 128
+EVERY_SECONDS_MIN: Final = 0.01
+PORTS: Final = range(1, 2**16)
+
+Probe: TypeAlias = Callable[[], bool] | Callable[[], Awaitable[bool]]
+"""A function, or a coroutine function, of nothing: whether a constraint holds now."""
+
+
+class Reachable:
+    """Whether a TCP connection can be opened; `timeout` in seconds or a timedelta, default 5 s."""
+
+    __slots__ = ("_timeout", "host", "port")
+
+    def __init__(self, host: str, port: int, *, timeout: float | timedelta = 5.0) -> None:
+        if port not in PORTS:
+            raise ValueError(f"port={port!r}: give a port from 1 to {PORTS[-1]}")
+        self.host, self.port = host, port
+        self._timeout = seconds_of(timeout)
+
+    def __call__(self) -> bool:
+        """Connect, and hang up; whoever cannot raises."""
+        socket.create_connection((self.host, self.port), self._timeout).close()
+        return True
+
+    def __repr__(self) -> str:
+        return f"Reachable({self.host!r}, {self.port})"
+
+
+class DiskFree:
+    """Whether the volume of a path has at least so many bytes left for programs like this one."""
+
+    __slots__ = ("bytes", "path")
+
+    def __init__(self, path: str | PathLike[str], bytes: int) -> None:
+        self.path, self.bytes = path, bytes
+
+    def __call__(self) -> bool:
+        """Ask the file system; a path that is not there raises."""
+        return shutil.disk_usage(self.path).free >= self.bytes
+
+    def __repr__(self) -> str:
+        return f"DiskFree({str(self.path)!r}, {self.bytes})"
+
+
+class TimeWindow:
+    """Whether it is between two times of day, by the database's clock, seen in a time zone.
+
+    `start` and `end` are `time` or texts such as "22:00"; `end` does not belong to the window any
+    more. An end before the start lies on the next day; the same as the start: a whole day.
+    `weekdays` are those on which a window begins: mon, tue, wed, thu, fri, sat, sun; default: all.
+
+    Raises:
+        ValueError: no such time, weekday or zone.
+    """
+
+    __slots__ = ("end", "start", "weekdays", "zone")
+
+    def __init__(
+        self,
+        start: time | str,
+        end: time | str,
+        timezone: str = "UTC",
+        weekdays: Collection[str] = WEEKDAYS,
+    ) -> None:
+        self.start, self.end = _time_of(start), _time_of(end)
+        unknown = sorted(set(weekdays) - set(WEEKDAYS))
+        if isinstance(weekdays, str) or unknown or not weekdays:
+            raise ValueError(f"weekdays={weekdays!r}: give some of {', '.join(WEEKDAYS)}")
+        self.weekdays = frozenset(WEEKDAYS.index(day) for day in weekdays)
+        try:
+            self.zone = ZoneInfo(timezone)
+        except (KeyError, ValueError, OSError) as error:
+            raise ValueError(f"timezone={timezone!r}: there is no such time zone") from error
+
+    def holds_at(self, moment: datetime) -> bool:
+        """Whether it is open at a moment, which has a zone."""
+        local = moment.astimezone(self.zone)
+        began = local.weekday()
+        clock = local.time()
+        if self.start < self.end:
+            return self.start <= clock < self.end and began in self.weekdays
+        if clock >= self.start:
+            return began in self.weekdays
+        return clock < self.end and (began - 1) % 7 in self.weekdays
+
+    def __repr__(self) -> str:
+        return f"TimeWindow({self.start:%H:%M}, {self.end:%H:%M}, {self.zone.key!r})"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Constraint:
+    """A constraint that a worker judges; `every` and `debounce` are in seconds."""
+
+    name: str
+    probe: Probe | TimeWindow
+    every: float
+    debounce: float
+
+    @property
+    def is_async(self) -> bool:
+        """Whether the probe is called on the event loop; else in a thread."""
+        calls = (self.probe, getattr(type(self.probe), "__call__", None))  # noqa: B004  (of an object)
+        return any(map(inspect.iscoroutinefunction, calls))
+
+
+def constraint(
+    name: str, probe: Probe | TimeWindow, *, every: float | timedelta, debounce: float | timedelta
+) -> Constraint:
+    """A constraint as it was declared, once it has been looked at.
+
+    Raises:
+        RegistrationError: what is wrong with it.
+    """
+    problems = []
+    if not isinstance(name, str) or not 0 < len(name) <= NAME_CHARS_MAX or not name.isprintable():
+        problems.append(f"its name has 1 to {NAME_CHARS_MAX} characters that can be printed")
+    if isinstance(probe, type) or not (callable(probe) or isinstance(probe, TimeWindow)):
+        problems.append(f"its probe is not a function of nothing: {probe!r}")
+    seconds: list[float] = []
+    for key, value in (("every", every), ("debounce", debounce)):
+        try:
+            seconds.append(seconds_of(value))
+        except (TypeError, ValueError) as error:
+            problems.append(f"{key}: {error}")
+    if len(seconds) > 1 and seconds[0] < EVERY_SECONDS_MIN:
+        problems.append(f"every={every!r}: ask at most every {EVERY_SECONDS_MIN:g} s")
+    if problems:
+        raise RegistrationError([f"constraint {name!r}: {problem}" for problem in problems])
+    return Constraint(name=name, probe=probe, every=seconds[0], debounce=seconds[1])
+
+
+def _time_of(value: time | str) -> time:
+    if isinstance(value, time):
+        found = value
+    else:
+        try:
+            found = time.fromisoformat(value)
+        except ValueError as error:
+            raise ValueError(f"{value!r} is no time of day: give one such as '22:00'") from error
+    if found.tzinfo is not None:
+        raise ValueError(f"{value!r} has a zone of its own: say it as timezone=")
+    return found

@@ -1,0 +1,2 @@
+-- Removes a schedule: see the function.
+select perdure.delete_schedule(%(key)s::text) as answer
