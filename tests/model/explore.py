@@ -1,16 +1,38 @@
-"""Breadth-first search through the states of a protocol, and who can still finish."""
+"""Breadth-first search through the states of a model, and who can still finish."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol, TypeVar
 
-from tests.model.invariants import all_ended, invariants_of
-from tests.model.protocol import Protocol
-from tests.model.state import State, canonical
+S = TypeVar("S")
 
 NUMBERS = re.compile(r" \([\d, ]*\)| \d+")
 STATES_MAX = 400_000
+
+
+class Model(Protocol[S]):
+    """What can be explored: a protocol whose states are values that can be hashed."""
+
+    def start(self) -> S: ...
+
+    def successors(self, state: S) -> Iterable[tuple[str, S]]:
+        """Return every single step that can be taken, by name, and where it leads."""
+        ...
+
+    def invariants(self) -> Mapping[str, Callable[[S], object]]:
+        """Return what must hold in every state, by name: true says that it does not."""
+        ...
+
+    def all_ended(self, state: S) -> bool:
+        """Tell whether it is a state that can be reached from every other one."""
+        ...
+
+    def canonical(self, state: S) -> S:
+        """Return one state for all that are alike."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,12 +51,10 @@ class Finding:
         return f"{self.violated} after {len(self.path)} steps ({self.states:,} states)\n{steps}"
 
 
-def explore(protocol: Protocol, *, only_liveness: bool = False) -> Finding:
+def explore(model: Model[S], *, only_liveness: bool = False) -> Finding:
     """Visit every state, asking its invariants; raise OverflowError beyond STATES_MAX states."""
-    size = protocol.size
-    invariants = {} if only_liveness else invariants_of(size)
-    alike = tuple(task for task in range(size.tasks) if task not in size.poison)
-    start = canonical(protocol.start(), alike)
+    invariants = {} if only_liveness else model.invariants()
+    start = model.canonical(model.start())
     states = [start]
     numbers = {start: 0}
     came_from: list[tuple[int, str]] = [(0, "")]
@@ -45,11 +65,11 @@ def explore(protocol: Protocol, *, only_liveness: bool = False) -> Finding:
             if at_fault(state):
                 path = way(came_from, number)
                 return Finding(states=len(states), violated=name, path=path)
-        for label, found in protocol.successors(state):
+        for label, found in model.successors(state):
             taken.add(label)
             after = numbers.get(found)
             if after is None:
-                one = canonical(found, alike)
+                one = model.canonical(found)
                 after = numbers[found] = numbers.setdefault(one, len(states))
                 if after == len(states):
                     states.append(one)
@@ -58,7 +78,7 @@ def explore(protocol: Protocol, *, only_liveness: bool = False) -> Finding:
             before[after].append(number)
         if len(states) > STATES_MAX:
             raise OverflowError(f"more than {STATES_MAX:,} states")
-    doomed = first_that_cannot_finish(states, before)
+    doomed = first_that_cannot_finish([model.all_ended(one) for one in states], before)
     if doomed is not None:
         path = way(came_from, doomed)
         return Finding(states=len(states), violated="cannot finish", path=path)
@@ -66,10 +86,10 @@ def explore(protocol: Protocol, *, only_liveness: bool = False) -> Finding:
     return Finding(states=len(states), taken=kinds)
 
 
-def first_that_cannot_finish(states: list[State], before: list[list[int]]) -> int | None:
+def first_that_cannot_finish(ended: Sequence[bool], before: list[list[int]]) -> int | None:
     """Walk back from the states in which all has ended; what is not met can never finish."""
-    met = [all_ended(state) for state in states]
-    queue = [number for number, ended in enumerate(met) if ended]
+    met = list(ended)
+    queue = [number for number, is_met in enumerate(met) if is_met]
     for number in queue:  # grows while it is read
         for earlier in before[number]:
             if not met[earlier]:

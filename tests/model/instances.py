@@ -7,7 +7,7 @@ two statements everything else may happen, a transaction may stay open, or roll 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple, TypeAlias
 
 Row: TypeAlias = tuple[str, int, int]
@@ -84,6 +84,25 @@ class Instances:
                 again = Transaction(one.kind, one.task, aborts=one.aborts - 1)
                 left = (*state.running[:place], again, *state.running[place + 1 :])
                 yield f"{one.kind} {one.task}: rolls back", State(state.rows, left)
+
+    def invariants(self) -> Mapping[str, Callable[[State], bool]]:
+        """Return what must never be in what is committed."""
+        return {"more than allowed": self._too_many, "nobody is to look": self._forgotten}
+
+    def all_ended(self, state: State) -> bool:
+        return all(one.at == "done" or one.kind == "beat" for one in state.running)
+
+    def canonical(self, state: State) -> State:
+        """Return the state itself: few enough are left without looking for likeness."""
+        return state
+
+    def _too_many(self, state: State) -> bool:
+        return _count_of(state, "holds") > self.most
+
+    def _forgotten(self, state: State) -> bool:
+        """Tell whether one is free, somebody waits, and nobody is to look."""
+        free = _count_of(state, "holds") < self.most
+        return free and _count_of(state, "waits") > 0 and _count_of(state, "opening") == 0
 
     def _begin(self, state: State, one: Transaction, others: Others) -> Iterator[Transaction]:
         taken = _locked(others)
@@ -172,6 +191,11 @@ class Instances:
 
 
 Others: TypeAlias = tuple[Transaction, ...]
+
+
+def _count_of(state: State, what: str) -> int:
+    """How many such rows are committed."""
+    return sum(row[0] == what for row in state.rows)
 
 
 def _seen(state: State, one: Transaction, what: str) -> frozenset[Row]:

@@ -8,13 +8,14 @@ Each defence is an attribute or a small method, so that a variant takes out exac
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import chain, combinations
 from typing import ClassVar
 
+from tests.model.invariants import Invariant, all_ended, invariants_of
 from tests.model.memory import died, registered, replaced, told, unheard
 from tests.model.server import Server, Step, locked_by_recovery
-from tests.model.state import Database, Held, Session, State, Task, Witness, Worker
+from tests.model.state import Database, Held, Session, State, Task, Witness, Worker, canonical
 
 
 class Protocol(Server):
@@ -47,6 +48,16 @@ class Protocol(Server):
         yield from self.recover(state)
         yield from self.address(state)
         yield from self.fail_over(state)
+
+    def invariants(self) -> Mapping[str, Invariant]:
+        return invariants_of(self.size)
+
+    def all_ended(self, state: State) -> bool:
+        return all_ended(state)
+
+    def canonical(self, state: State) -> State:
+        """Return one state for all that differ only in the numbers of innocent tasks."""
+        return canonical(state, self.size.innocent)
 
     # What a worker process does.
 

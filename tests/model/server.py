@@ -29,6 +29,10 @@ class Size(NamedTuple):
     isolate_after: int = 2
 
     @property
+    def innocent(self) -> tuple[int, ...]:
+        return tuple(task for task in range(self.tasks) if task not in self.poison)
+
+    @property
     def deaths_max(self) -> int:
         """Return how many worker processes may die of one task."""
         return self.isolate_after
