@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import timedelta
+from itertools import takewhile
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -50,6 +53,26 @@ async def lateness(worker: Running, task: int) -> timedelta:
     return late
 
 
+@contextmanager
+def asked_for_a_look(database: Database) -> Iterator[Callable[[str], bool]]:
+    """Whether statements tell beats to look, while there is a worker that looks in 10 s."""
+    database.execute(
+        "insert into perdure.workers (id, name, host, pid, version, lease_seconds, looks_at)"
+        " values (1, 'w', 'h', 1, '1', 3600, clock_timestamp() + interval '10 seconds')"
+    )
+    with psycopg.connect(database.dsn, autocommit=True) as listener:
+        channel = database.value("select perdure.channel()")
+        listener.execute(f"listen {channel}_mail".encode())
+
+        def told(statements: str) -> bool:
+            database.execute(statements)
+            database.execute(f"notify {channel}_mail, 'end'")
+            heard = (one.payload for one in listener.notifies(timeout=10))
+            return list(takewhile(lambda payload: payload != "end", heard)) == [""]
+
+        yield told
+
+
 @pytest.mark.conformance("C4")
 async def test_what_is_due_before_anybody_looks_again_is_served_at_its_time(
     database: Database,
@@ -74,32 +97,19 @@ async def test_what_is_due_before_anybody_looks_again_is_served_at_its_time(
 
 
 def test_a_notification_is_sent_only_for_what_nobody_would_see_in_time(database: Database) -> None:
-    database.execute(
-        "insert into perdure.workers (id, name, host, pid, version, lease_seconds, looks_at)"
-        " values (1, 'w', 'h', 1, '1', 3600, clock_timestamp() + interval '10 seconds')"
-    )
-    with psycopg.connect(database.dsn, autocommit=True) as listener:
-        channel = database.value("select perdure.channel()")
-        listener.execute(f"listen {channel}_mail".encode())
+    with asked_for_a_look(database) as told:
 
-        def told(delay: str) -> bool:
-            database.execute("select from perdure.enqueue('a', delay => %s::interval)", [delay])
-            database.execute(f"notify {channel}_mail, 'end'")
-            heard = []
-            for one in listener.notifies(timeout=10):
-                if one.payload == "end":
-                    break
-                heard.append(one.payload)
-            return heard == [""]
+        def enqueued(delay: str) -> bool:
+            return told(f"select from perdure.enqueue('a', delay => '{delay}')")
 
-        assert not told("1 hour")  # the worker looks before
-        assert told("8 seconds")  # nobody does
-        assert not told("9 seconds")  # somebody wakes for the one before
-        assert told("7 seconds")
+        assert not enqueued("1 hour")  # the worker looks before
+        assert enqueued("8 seconds")  # nobody does
+        assert not enqueued("9 seconds")  # somebody wakes for the one before
+        assert enqueued("7 seconds")
         database.execute("update perdure.workers set looks_at = clock_timestamp()")
-        assert told("2 seconds")  # that look may not see what commits after it
+        assert enqueued("2 seconds")  # that look may not see what commits after it
         database.execute("delete from perdure.workers")
-        assert not told("1 second")  # nobody listens
+        assert not enqueued("1 second")  # nobody listens
 
 
 def test_a_time_that_is_moved_or_only_now_begins_to_count_is_told_as_well(
@@ -110,23 +120,7 @@ def test_a_time_that_is_moved_or_only_now_begins_to_count_is_told_as_well(
     after = f'[{{"task": {first}}}]'
     follow = "select task_id from perdure.enqueue('a', after => %s::jsonb, delay => '6 seconds')"
     child = ask(follow, [after])
-    database.execute(
-        "insert into perdure.workers (id, name, host, pid, version, lease_seconds, looks_at)"
-        " values (1, 'w', 'h', 1, '1', 3600, clock_timestamp() + interval '10 seconds')"
-    )
-    with psycopg.connect(database.dsn, autocommit=True) as listener:
-        channel = ask("select perdure.channel()")
-        listener.execute(f"listen {channel}_mail".encode())
-
-        def told(statement: str) -> bool:
-            database.execute(f"{statement}; notify {channel}_mail, 'end'")
-            heard = []
-            for one in listener.notifies(timeout=10):
-                if one.payload == "end":
-                    break
-                heard.append(one.payload)
-            return heard == [""]
-
+    with asked_for_a_look(database) as told:
         soon = "clock_timestamp() + interval '8 seconds'"
         assert told(f"select perdure.update_task({late}, run_at => {soon})")
         assert not told(f"select perdure.update_task({late}, delay => '1 hour')")
