@@ -211,6 +211,60 @@ def test_what_an_operator_does_is_audited_under_its_own_login(logins: Logins) ->
     ]
 
 
+def test_what_changes_a_schedule_is_audited_and_what_changes_nothing_is_not(
+    logins: Logins,
+) -> None:
+    put = "select perdure.put_schedule('s', 'a', every => '1 hour'"
+    for call in (
+        f"{put})",
+        f"{put})",  # unchanged
+        f"{put}, policy => 'keep')",
+        f"{put}, priority => 1)",
+        f"{put}, policy => 'replace')",
+        "select perdure.override_next('s', '2031-01-01 00:00+00')",
+        "select perdure.override_next('s', null)",
+        "select * from perdure.run_schedule('s')",
+        "select * from perdure.run_schedule('s')",
+        "select * from perdure.run_schedule('s', force => true)",
+        "select perdure.pause_schedule('s')",
+        "select perdure.resume_schedule('s')",
+        "select perdure.delete_schedule('s')",
+        "select perdure.delete_schedule('s')",
+        "select perdure.override_next('s', null)",
+        "select * from perdure.run_schedule('s')",
+    ):
+        logins.as_("operator").execute(call.encode())
+    audited = logins.database.rows(
+        """
+        select action, details ->> 'answer', actor, details ->> 'key' from perdure.audit order by id
+        """
+    )
+    assert [(action, answer) for action, answer, *_ in audited] == [
+        ("put_schedule", "created"),
+        ("put_schedule", "updated"),
+        ("put_schedule", "replaced"),
+        ("override_next", None),
+        ("override_next", None),
+        ("run_schedule", "fired"),
+        ("run_schedule", "skipped"),
+        ("run_schedule", "fired"),
+        ("pause_schedule", None),
+        ("resume_schedule", None),
+        ("delete_schedule", None),
+    ]
+    assert {(actor, key) for *_, actor, key in audited} == {(logins.names["operator"], "s")}
+    first, *changed = logins.database.rows(
+        """
+        select details -> 'trigger', details -> 'before' from perdure.audit
+        where action = 'put_schedule' order by id
+        """
+    )
+    assert (first, changed) == (({"every": 3600}, None), [({"every": 3600}, {"every": 3600})] * 2)
+    assert logins.database.rows(
+        "select details -> 'at' from perdure.audit where action = 'override_next' order by id"
+    ) == [("2031-01-01T00:00:00+00:00",), (None,)]
+
+
 def test_nothing_that_a_producer_puts_in_its_way_is_run_by_our_functions(logins: Logins) -> None:
     producer = logins.as_("producer")
     names = logins.database.rows(

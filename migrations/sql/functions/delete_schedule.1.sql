@@ -4,5 +4,9 @@ create function perdure.delete_schedule(key text) returns text
 #variable_conflict use_column
 begin
     delete from perdure.schedules as s where s.key = delete_schedule.key;
-    return case when found then 'deleted' else 'not_found' end;
+    if not found then
+        return 'not_found';
+    end if;
+    insert into perdure.audit (action, details) values ('delete_schedule', jsonb_build_object('key', delete_schedule.key));
+    return 'deleted';
 end $$;

@@ -15,6 +15,8 @@ begin
         return case when exists (select from perdure.schedules as s where s.key = override_next.key)
             then 'finished' else 'not_found' end;
     end if;
+    insert into perdure.audit (action, details)
+    values ('override_next', jsonb_build_object('key', override_next.key, 'at', override_next.at));
     perform perdure.wake_schedules();
     return 'set';
 end $$;

@@ -20,7 +20,7 @@ declare
     had perdure.schedules;
     stays boolean;
     locked boolean := false;
-    live bigint;
+    answer text;
 begin
     wrong := coalesce(
         perdure.schedule_problem(put_schedule.key, put_schedule.every, put_schedule.cron, put_schedule.timezone,
@@ -47,10 +47,7 @@ begin
                 put_schedule.max_catch_up, put_schedule.overlap, put_schedule.queue, put_schedule.priority,
                 put_schedule.tags, put_schedule.requires, put_schedule.headers, put_schedule.max_retries, put_schedule.declared)
             on conflict (key) do nothing;
-            if found then
-                perform perdure.wake_schedules();
-                return 'created';
-            end if;
+            exit when found;
             continue;
         elsif put_schedule.policy = 'reject' then
             perform perdure.refuse('PD006|there is a schedule of this key|put it with policy update, or delete it first');
@@ -73,27 +70,31 @@ begin
         perform from perdure.schedules as s where s.key = put_schedule.key for update;
         locked := found;
     end loop;
-    if put_schedule.policy = 'replace' then
-        for live in select perdure.live_occurrences(had.key, had.oldest_live) loop
-            perform perdure.withdraw(live, 'replaced');
-        end loop;
+    answer := case when had.key is null then 'created' when put_schedule.policy = 'replace' then 'replaced' else 'updated' end;
+    if answer = 'replaced' then
+        perform perdure.withdraw(o, 'replaced') from perdure.live_occurrences(had.key, had.oldest_live) as o;
     end if;
-    update perdure.schedules as s set
-        name = put_schedule.name, metadata = put_schedule.metadata, trigger = wanted, jitter = put_schedule.jitter,
-        flex = put_schedule.flex, misfire_grace = put_schedule.misfire_grace, expires_after = put_schedule.expires_after,
-        catch_up = put_schedule.catch_up, max_catch_up = put_schedule.max_catch_up, overlap = put_schedule.overlap,
-        queue = put_schedule.queue, priority = put_schedule.priority, tags = put_schedule.tags,
-        requires = put_schedule.requires, headers = put_schedule.headers, max_retries = put_schedule.max_retries,
-        declared = put_schedule.declared, generation = s.generation + 1, updated_at = clock_timestamp(), problem = null,
-        state = case when put_schedule.policy = 'replace' or s.state = 'broken' or s.state = 'finished' and not stays
-            then 'active' else s.state end,
-        planned = case when put_schedule.policy = 'replace' or not put_schedule.keep_phase then null else s.planned end,
-        plan_from = clock_timestamp(),
-        -- What is only timed otherwise keeps its instant, and is looked at again for when it is due.
-        next_fire_at = case when stays then s.next_fire_at end,
-        look_at = case when stays and s.next_fire_at is not null then clock_timestamp() end,
-        override_at = case when put_schedule.policy = 'replace' then null else s.override_at end
-    where s.key = put_schedule.key;
+    if answer <> 'created' then
+        update perdure.schedules as s set
+            name = put_schedule.name, metadata = put_schedule.metadata, trigger = wanted, jitter = put_schedule.jitter,
+            flex = put_schedule.flex, misfire_grace = put_schedule.misfire_grace, expires_after = put_schedule.expires_after,
+            catch_up = put_schedule.catch_up, max_catch_up = put_schedule.max_catch_up, overlap = put_schedule.overlap,
+            queue = put_schedule.queue, priority = put_schedule.priority, tags = put_schedule.tags,
+            requires = put_schedule.requires, headers = put_schedule.headers, max_retries = put_schedule.max_retries,
+            declared = put_schedule.declared, generation = s.generation + 1, updated_at = clock_timestamp(), problem = null,
+            state = case when put_schedule.policy = 'replace' or s.state = 'broken' or s.state = 'finished' and not stays
+                then 'active' else s.state end,
+            planned = case when put_schedule.policy = 'replace' or not put_schedule.keep_phase then null else s.planned end,
+            plan_from = clock_timestamp(),
+            -- What is only timed otherwise keeps its instant, and is looked at again for when it is due.
+            next_fire_at = case when stays then s.next_fire_at end,
+            look_at = case when stays and s.next_fire_at is not null then clock_timestamp() end,
+            override_at = case when put_schedule.policy = 'replace' then null else s.override_at end
+        where s.key = put_schedule.key;
+    end if;
+    insert into perdure.audit (action, details) values ('put_schedule', jsonb_strip_nulls(jsonb_build_object(
+        'key', put_schedule.key, 'answer', answer, 'name', put_schedule.name, 'trigger', wanted,
+        'declared', put_schedule.declared, 'before', had.trigger)));
     perform perdure.wake_schedules();
-    return case put_schedule.policy when 'replace' then 'replaced' else 'updated' end;
+    return answer;
 end $$;

@@ -21,5 +21,7 @@ begin
     insert into perdure.fires (schedule_key, fire_at, fate, task_id) values (run_schedule.key, at, 'manual', task_id);
     update perdure.schedules as s set manual = s.manual + 1
     where s.key = run_schedule.key and run_schedule.answer <> 'skipped';
+    insert into perdure.audit (action, details) values ('run_schedule', jsonb_strip_nulls(jsonb_build_object(
+        'key', run_schedule.key, 'answer', run_schedule.answer, 'task', run_schedule.task_id, 'force', run_schedule.force)));
     return next;
 end $$;

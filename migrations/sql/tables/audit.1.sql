@@ -1,5 +1,5 @@
--- What operators and producers did to tasks and queues, signals that came too late, and ends without a
--- run that a retry has undone: those have an empty actor.
+-- What operators, producers and programs did to tasks, queues, schedules and constraints, signals that came too
+-- late, and ends without a run that a retry has undone: those have an empty actor.
 create table perdure.audit (
     id bigserial primary key,
     at timestamptz not null default clock_timestamp(),

@@ -102,6 +102,16 @@ def run(
 
 
 @app.command()
+def override(
+    context: typer.Context, key: own.Key, at: own.NextAt, as_json: options.Json = False
+) -> int:
+    """Have the next instant of a schedule happen at another time, once."""
+    from perdure.cli import schedules
+
+    return schedules.override(given(context), key, at, as_json=as_json)
+
+
+@app.command()
 def preview(
     context: typer.Context,
     key: own.OneKey = None,

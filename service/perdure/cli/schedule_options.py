@@ -67,6 +67,12 @@ DryRun: TypeAlias = Annotated[
 ]
 
 # What else.
+NextAt: TypeAlias = Annotated[
+    str,
+    typer.Argument(
+        metavar="TIME|none", help="ISO 8601 with a zone; past: now; none takes it back."
+    ),
+]
 Count: TypeAlias = Annotated[int, typer.Option(min=1, max=1000, metavar="N", help="How many.")]
 CatchUpNow: TypeAlias = Annotated[
     bool, typer.Option("--catch-up", help="Treat what the pause held back as late.")

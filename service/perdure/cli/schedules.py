@@ -1,4 +1,4 @@
-"""Commands on schedules that are there: list, show, pause, resume, run, preview, delete."""
+"""Commands on schedules that are there: all of `perdure schedules` but put."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from perdure.cli.opening import open_client
 from perdure.cli.output import Output
 from perdure.cli.putting import When, said
 from perdure.cli.times import in_words, local, now
+from perdure.cli.values import moment
 from perdure.errors import PerdureError, ScheduleNotFound
 from perdure.settings import redact, show_duration
 from perdure.store.schedule_views import ScheduleState
@@ -118,6 +119,27 @@ def run(given: Given, key: str, *, force: bool, as_json: bool) -> int:
     if task_id is None:
         return _told(key, answer)
     output.line(f"schedule {key} {answer}: task {task_id}")
+    return 0
+
+
+def override(given: Given, key: str, at: str, *, as_json: bool) -> int:
+    """Move the next instant once, or take that back.
+
+    Raises:
+        PerdureError: there is no next instant.
+    """
+    output = Output(as_json=as_json)
+    instant = None if at == "none" else moment("TIME", at)
+    with open_client(given) as client:
+        answer = client.override_next(key, instant)
+    if as_json:
+        output.document({"key": key, "answer": answer, "at": instant})
+    if answer == "finished":
+        raise PerdureError(f"schedule {key} is finished: it has no next instant")
+    if answer == "not_found":
+        return _told(key, answer)
+    news = "at its own time" if instant is None else f"at {local(instant)}, once"
+    output.line(f"schedule {key} fires next {news}")
     return 0
 
 

@@ -1,4 +1,4 @@
-"""perdure schedules: put, list, show, pause, resume, run, preview, delete."""
+"""perdure schedules: put, list, show, pause, resume, run, override, preview, delete."""
 
 from __future__ import annotations
 
@@ -80,6 +80,23 @@ def test_a_schedule_is_paused_resumed_and_run_by_hand(run: Run) -> None:
     assert (forced["answer"], forced["task_id"] > 0) == ("fired", True)
     assert run("schedules", "resume", "s", "--catch-up").out == "schedule s resumed\n"
     assert run("schedules", "resume", "s").out == "schedule s not paused\n"
+
+
+def test_the_next_instant_is_overridden_once_and_taken_back(run: Run, database: Database) -> None:
+    later = "2031-01-01T00:00:00Z"
+    assert "no schedule 's'" in run("schedules", "override", "s", later, code=1).err
+    run("schedules", "put", "s", "tick", "--every", "1h")
+    said = run("schedules", "override", "s", later).out
+    assert said == "schedule s fires next at 2031-01-01 01:00:00+01:00, once\n"
+    assert run("schedules", "show", "s", "--json").json["override_at"].startswith("2031-01-01")
+    said = run("schedules", "override", "s", "none").out
+    assert said == "schedule s fires next at its own time\n"
+    assert run("schedules", "show", "s", "--json").json["override_at"] is None
+    done = run("schedules", "override", "s", later, "--json").json
+    assert done == {"key": "s", "answer": "set", "at": "2031-01-01T00:00:00+00:00"}
+    database.execute("update perdure.schedules set state = 'finished', next_fire_at = null")
+    assert "it has no next instant" in run("schedules", "override", "s", later, code=1).err
+    assert "ISO 8601" in run("schedules", "override", "s", "tomorrow", code=2).err
 
 
 def test_a_dry_run_prints_the_difference_and_changes_nothing(run: Run) -> None:
