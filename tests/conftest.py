@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import logging
 import os
 import shutil
 import tempfile
-import time
 from collections.abc import Generator, Iterator
 from pathlib import Path
-from typing import TextIO
 
 import pytest
 import structlog
 from hypothesis import settings
 from tests.conformance.pooled import POOLED, cannot_pass
 from tests.faults.pgbouncer import PgBouncer
+from tests.kit import room as kit_room
 from tests.kit.databases import Database, GivenServer, Server, new_database, own_server
 
 MEMORY = Path("/dev/shm")
@@ -109,43 +106,15 @@ def logs_as_before() -> Iterator[None]:
 def room(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[None]:
-    """What is marked `alone` asserts times: at most one other test runs beside it.
-
-    A test takes one of as many places as there are processes, and such a one all but one of them.
-    Whoever waits for places holds the door, so that it is not passed by; one of those at a time.
-    """
+    """What is marked `alone` asserts times: at most one other test runs beside it."""
     places = getattr(request.config, "workerinput", {}).get("workercount", 1)
     if places == 1:
         yield
         return
     alone = request.node.get_closest_marker("alone") is not None
     # The parent belongs to the whole run: each process has a folder in it.
-    folder = tmp_path_factory.getbasetemp().parent
-    with contextlib.ExitStack() as stack:
-        door = stack.enter_context((folder / "door").open("w"))
-        free = [stack.enter_context((folder / f"place-{n}").open("w")) for n in range(places)]
-        if alone:
-            # Held while it runs: who waits for another such test must not keep all others waiting.
-            turn = stack.enter_context((folder / "turn").open("w"))
-            fcntl.flock(turn, fcntl.LOCK_EX)
-        fcntl.flock(door, fcntl.LOCK_EX)
-        wanted = places - 1 if alone else 1
-        while True:
-            free = [place for place in free if not _take(place)]
-            if len(free) <= places - wanted:
-                break
-            time.sleep(0.01)
-        fcntl.flock(door, fcntl.LOCK_UN)
+    with kit_room.room(tmp_path_factory.getbasetemp().parent, places, alone=alone):
         yield
-
-
-def _take(place: TextIO) -> bool:
-    """Try to take a place, without waiting for it."""
-    try:
-        fcntl.flock(place, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -156,8 +156,8 @@ def test_a_singleton_goes_from_holder_to_holder_and_never_has_two(
     one = holder(fleet, workers, 1, within=30)
     # It takes no slot: the workers have one each, and four tasks run beside it.
     until(lambda: len(fleet.ledger.records("start")) == len(busy))
-    one.signal(signal.SIGTERM)
     asked = time.monotonic()
+    one.signal(signal.SIGTERM)
     two = holder(fleet, workers, 2, within=2)
     (left,) = fleet.ledger.records("release")
     (held,) = (r for r in fleet.ledger.records("hold") if r["attempt"] == 2)
