@@ -33,11 +33,12 @@ from tests.faults.facts import gather
 from tests.faults.fleet import STOP_SECONDS, Crew, wait_for
 from tests.faults.history import History, read
 from tests.faults.oracle import CLASSES, judge, shown
-from tests.faults.service import CANARY
+from tests.faults.policies import SINGLETON
 from tests.faults.service import POISONED as EXIT_CODE
+from tests.faults.telling import CANARY
 from tests.faults.watch import Watcher
 from tests.kit.databases import Database, new_database, own_server
-from tests.kit.fleet import until
+from tests.kit.fleet import came, until
 
 from perdure.store.migrate import migrate
 
@@ -46,8 +47,11 @@ SERVER: Final = {"fsync": "off", "synchronous_commit": "on", "max_connections": 
 TABLES: Final = (
     "create table effects (id bigserial, task_id bigint, attempt int, pid int)",
     "create table pages (id bigserial, task_id bigint, attempt int, page int)",
+    "create table ticks (id bigserial, task_id bigint, attempt int, number bigint)",
 )
 WORKERS: Final = 4
+START_SECONDS: Final = 60.0
+"""Of all workers, on a busy machine: before that, faults would meet nobody."""
 RATE: Final = 14.0
 """Operations of each producer in a second; an operation makes 3 tasks on average."""
 DRAIN_SECONDS: Final = 90.0
@@ -62,6 +66,8 @@ CALM: Final = """
 OPENING: Final = 4
 """Faults at once while each comes once."""
 CALM_SECONDS: Final = 15.0
+TICK_BOUND_SECONDS: Final = 10.0
+"""Of the singleton, when there are no more faults: a tick, or a takeover and one."""
 AWAY: Final = "DatabaseUnavailable: "
 LAST_CHARACTERS: Final = 500
 
@@ -151,6 +157,7 @@ def storm(minutes: float, seed: int, folder: Path) -> Report:
         password = database.dsn.split(":")[2].split("@")[0]
         watcher = Watcher(database.dsn, (password, CANARY))
         world = World(server, database.dsn, crew, history, watcher)
+        until(lambda: len(watcher.pids) >= WORKERS, START_SECONDS)
         faults = trouble(world, chance, time.monotonic() + minutes * 60)
         say("heal")
         for how in ("python", "sql"):
@@ -158,6 +165,7 @@ def storm(minutes: float, seed: int, folder: Path) -> Report:
                 crew.stop(member, 15)
         reconnected = Database(server, database.name)
         stack.callback(reconnected.close)
+        quieten(reconnected, world)
         signalled = heard(crew)
         drain(reconnected, world, signalled)
         replace_the_dead(world)
@@ -276,10 +284,27 @@ def heard(crew: Crew) -> list[str]:
     ]  # fmt: skip
 
 
+def quieten(database: Database, world: World) -> None:
+    """See the singleton tick once more; then let no schedule make another task."""
+    ticks = "select count(*) from ticks"
+    before = database.value(ticks)
+    if not came(lambda: database.value(ticks) > before, TICK_BOUND_SECONDS):
+        world.crew.surprises.append(f"no tick of {SINGLETON} in {TICK_BOUND_SECONDS} s")
+    database.rows("select perdure.pause_schedule(key) from perdure.schedules")
+
+
 def drain(database: Database, world: World, signalled: list[str]) -> None:
-    """Signal what nobody has, until everything has ended and only the living are registered."""
+    """Signal what nobody has, until everything has ended and only the living are registered.
+
+    A worker that begins puts the singleton again.
+    """
     ends = time.monotonic() + DRAIN_SECONDS
     while time.monotonic() < ends:
+        database.rows(
+            "select perdure.cancel(t.id) from perdure.tasks as t where t.name = %s and not exists"
+            " (select from perdure.outcomes as o where o.task_id = t.id)",
+            (SINGLETON,),
+        )
         database.rows(
             "select perdure.proceed(task_id) from perdure.waiting"
             " where reason = 'suspended' and wait_key <> all (%s)",

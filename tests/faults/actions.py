@@ -14,7 +14,7 @@ from typing import Any, Final, TypeAlias
 
 import psycopg
 from tests.faults.chance import Chance
-from tests.faults.evidence import SERVER, Hurt
+from tests.faults.evidence import LINE, SERVER, Hurt
 from tests.faults.fleet import STOP_SECONDS, Crew, wait_for
 from tests.faults.history import History
 from tests.faults.watch import Watcher
@@ -70,6 +70,8 @@ class World:
     restarts: list[float] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
     """The server is started and stopped by one fault at a time."""
+    line: threading.Lock = field(default_factory=threading.Lock)
+    """So is the line."""
 
     @contextmanager
     def connection(self) -> Iterator[psycopg.Connection[Any]]:
@@ -259,6 +261,17 @@ def poison(world: World, _chance: Chance) -> bool:
     return True
 
 
+def lose_line(world: World, chance: Chance) -> bool:
+    """What some tasks require is lost, for all workers, and comes back."""
+    with world.line:
+        since = time.monotonic()
+        world.crew.line.touch()
+        wait_for(since + chance.between(2, 5, "seconds"))
+        world.crew.line.unlink()
+        world.crew.hurts.append(Hurt(LINE, "down", since, time.monotonic()))
+        return True
+
+
 def lose_producer(world: World, chance: Chance) -> bool:
     """SIGKILL a producer in the middle of what it does; another takes its place."""
     kind = chance.one(("python", "sql"), "kind")
@@ -275,5 +288,6 @@ Action: TypeAlias = Callable[[World, Chance], bool]
 ACTIONS: Final[dict[Action, int]] = {
     kill: 16, freeze: 8, term: 8, roll: 2, crash: 6, kill_backend: 4, terminate: 6, cancel: 4,
     cut: 16, swallow: 8, delay: 5, pin: 3, lock: 4, notify: 2, poison: 3, lose_producer: 4,
+    lose_line: 6,
 }  # fmt: skip
 """Every fault, and how often it is chosen."""

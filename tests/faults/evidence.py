@@ -13,6 +13,8 @@ from tests.faults.history import Operation
 AFTERMATH_SECONDS: Final = 3.0
 """How long after a fault a process may do what it had begun, until it has noticed."""
 SERVER: Final = "server"
+LINE: Final = "line"
+"""What all workers need for some tasks; it is `down` while it is hurt."""
 POISONED: Final = "poisoned"
 DEADLY: Final = frozenset({"killed", POISONED, "frozen", "swallowed"})
 """What makes a worker dead or look dead: its process ends, or no beat of it arrives.
@@ -25,7 +27,10 @@ DEADLY_SECONDS: Final = 2 / 3
 
 
 class Task(NamedTuple):
-    """A row of `tasks`, with its end if there is one; `result`: the operation and number in it."""
+    """A row of `tasks`, with its end if there is one; `result`: the operation and number in it.
+
+    Times are monotonic. `schedule`: the key of the one that made it.
+    """
 
     id: int
     name: str
@@ -36,6 +41,10 @@ class Task(NamedTuple):
     kind: str | None
     attempt: int | None
     result: tuple[str | None, int | None]
+    until: float = math.inf
+    expires: float | None = None
+    deadline: float | None = None
+    schedule: str | None = None
 
 
 class Attempt(NamedTuple):
@@ -44,6 +53,7 @@ class Attempt(NamedTuple):
     Attributes:
         since: its start, monotonic, if that was saved.
         until: when it was counted.
+        reason: why it was interrupted.
     """
 
     task_id: int
@@ -52,6 +62,34 @@ class Attempt(NamedTuple):
     worker_id: int | None
     since: float | None = None
     until: float = math.inf
+    reason: str | None = None
+
+
+class Fire(NamedTuple):
+    """What became of an instant of a schedule, or of some in a row, monotonic."""
+
+    schedule: str
+    at: float
+    fate: str
+    instants: int
+    task_id: int | None
+    decided: float
+
+
+class Schedule(NamedTuple):
+    """A schedule at the end: since when it is there, and its next instant, monotonic."""
+
+    key: str
+    since: float
+    following: float
+
+
+class Tick(NamedTuple):
+    """A row that the holder of the singleton wrote, in the order of writing."""
+
+    task_id: int
+    attempt: int
+    number: int
 
 
 class Effect(NamedTuple):
@@ -107,6 +145,9 @@ class Facts:
     attempts: Sequence[Attempt]
     effects: Sequence[Effect]
     pages: Sequence[Effect]
+    fires: Sequence[Fire] = ()
+    schedules: Sequence[Schedule] = ()
+    ticks: Sequence[Tick] = ()
     hurts: Sequence[Hurt] = ()
     stops: Sequence[Hurt] = ()
     members: Mapping[int, str] = field(default_factory=dict)
@@ -156,7 +197,7 @@ def runs_of(ledger: Iterable[Mapping[str, Any]], first: str = "start") -> dict[i
         match record["what"]:
             case what if what == first:
                 found[task].append(Run(task, attempt, record["member"], at))
-            case "end" | "raised" | "poison":
+            case "end" | "raised" | "stopped" | "poison":
                 for run in reversed(found[task]):
                     if (run.attempt, run.member) == (attempt, record["member"]):
                         run.until, run.ended = at, record["what"]

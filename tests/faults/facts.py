@@ -11,25 +11,48 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
 from tests.faults.actions import Kill, World
-from tests.faults.evidence import POISONED, Attempt, Effect, Facts, Hurt, Task
+from tests.faults.evidence import (
+    POISONED,
+    Attempt,
+    Effect,
+    Facts,
+    Fire,
+    Hurt,
+    Schedule,
+    Task,
+    Tick,
+)
 from tests.faults.history import Operation, read
 from tests.faults.watch import Watcher, told_in
 from tests.invariants import ALWAYS, AT_THE_END
 from tests.kit.databases import Database
 from tests.kit.fleet import B1, B4, SLACK, until
 
+FIRES: Final = """
+    select schedule_key, extract(epoch from fire_at)::float8 + %(to_monotonic)s::float8, fate,
+        count, task_id, extract(epoch from decided_at)::float8 + %(to_monotonic)s::float8
+    from perdure.fires order by schedule_key, fire_at
+    """
+SCHEDULES: Final = """
+    select key, extract(epoch from created_at)::float8 + %(to_monotonic)s::float8,
+        extract(epoch from next_fire_at)::float8 + %(to_monotonic)s::float8
+    from perdure.schedules
+    """
 BUSY: Final = 40
 """As many enqueues are work for every worker."""
 COPIED: Final = "CONTEXT:  COPY "
 ATTEMPTS: Final = """
     select task_id, attempt, kind, worker_id,
         extract(epoch from started_at)::float8 + %(to_monotonic)s::float8,
-        extract(epoch from ended_at)::float8 + %(to_monotonic)s::float8
+        extract(epoch from ended_at)::float8 + %(to_monotonic)s::float8, reason
     from perdure.attempts
     """
 TASKS: Final = """
     select t.id, t.name, t.metadata ->> 'op', coalesce((t.metadata ->> 'i')::int, 0), t.unique_key,
-        o.state, o.kind, o.attempt, o.result ->> 'op', (o.result ->> 'i')::int
+        o.state, o.kind, o.attempt, o.result ->> 'op', (o.result ->> 'i')::int,
+        coalesce(extract(epoch from o.finished_at)::float8, 'infinity') + %(to_monotonic)s::float8,
+        extract(epoch from t.expires_at)::float8 + %(to_monotonic)s::float8,
+        extract(epoch from t.deadline_at)::float8 + %(to_monotonic)s::float8, t.schedule_key
     from perdure.tasks as t left join perdure.outcomes as o on o.task_id = t.id
     """
 
@@ -45,15 +68,15 @@ def gather(
         Hurt(record["member"], POISONED, record["at"], math.inf) for record in ledger
         if record["what"] == "poison" and record["pid"] in names
     ]  # fmt: skip
-    rows = database.rows(TASKS)
     # The database's clock, by which workers tell their starts, too, is that of this machine.
     clock = {"to_monotonic": time.monotonic() - time.time()}
+    rows = database.rows(TASKS, clock)
     killed = list(recovered(world.kills, ledger))
     restarted = list(back(world, operations, ledger))
     facts = Facts(
         operations=operations,
         ledger=ledger,
-        tasks={row[0]: Task._make([*row[:8], (row[8], row[9])]) for row in rows},
+        tasks={row[0]: Task._make([*row[:8], (row[8], row[9]), *row[10:]]) for row in rows},
         attempts=[Attempt(*row) for row in database.rows(ATTEMPTS, clock)],
         effects=[
             Effect(*row)
@@ -62,6 +85,12 @@ def gather(
         pages=[
             Effect(*row)
             for row in database.rows("select task_id, attempt, page from pages order by id")
+        ],
+        fires=[Fire(*row) for row in database.rows(FIRES, clock)],
+        schedules=[Schedule(*row) for row in database.rows(SCHEDULES, clock)],
+        ticks=[
+            Tick(*row)
+            for row in database.rows("select task_id, attempt, number from ticks order by id")
         ],
         hurts=[*world.crew.hurts, *poisoned],
         stops=world.crew.stops,
@@ -107,7 +136,7 @@ def recovered(
                 if kill and record["member"] != kill.member and record["at"] >= kill.at:
                     yield kill, record["at"] - kill.at
                 running = record
-            elif record["what"] in ("end", "raised"):
+            elif record["what"] in ("end", "raised", "stopped"):
                 running = None
 
 

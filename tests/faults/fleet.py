@@ -18,8 +18,9 @@ from typing import Final
 
 from tests.faults.chance import Chance
 from tests.faults.evidence import Hurt
+from tests.faults.policies import LINE
 from tests.faults.produce import FOLDER, RATE
-from tests.faults.service import MEMBER
+from tests.faults.telling import MEMBER
 from tests.kit.clocks import shifted
 from tests.kit.fleet import GRACE, PATH, QUICK, ROOT, SLACK, Process, until
 from tests.kit.ledger import VARIABLE
@@ -79,6 +80,11 @@ class Crew:
     def ledger(self) -> Path:
         """Where handlers write."""
         return self.folder / "ledger.jsonl"
+
+    @property
+    def line(self) -> Path:
+        """There while a constraint of all workers does not hold."""
+        return self.folder / "line-is-down"
 
     @property
     def histories(self) -> Path:
@@ -200,7 +206,8 @@ class Crew:
         name = f"{self.run}:{number}"
         environment = {
             **os.environ, "PYTHONPATH": PATH, "PERDURE_DSN": proxy.dsn, MEMBER: name,
-            VARIABLE: str(self.ledger), FOLDER: str(self.histories), RATE: str(self.rate), **extra,
+            VARIABLE: str(self.ledger), FOLDER: str(self.histories), RATE: str(self.rate),
+            LINE: str(self.line), **extra,
         }  # fmt: skip
         log = self.folder / f"{number:03}-{kind}.log"
         with log.open("wb") as output:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 import os
 import time
 from collections.abc import Iterator
@@ -48,6 +49,8 @@ class Operation:
         key: the unique key of its task, or the wait key that it signals.
         answer: what a signal was told.
         answers: the tasks that it was told of, each with `created`, `kept` or `replaced`.
+        fails: which of its tasks is to fail.
+        until: when its client knew its end.
     """
 
     id: str
@@ -60,6 +63,8 @@ class Operation:
     told: Told = "unknown"
     answer: str | None = None
     answers: list[tuple[int, str]] = field(default_factory=list)
+    fails: int = -1
+    until: float = math.inf
 
 
 def read(folder: Path) -> Iterator[Operation]:
@@ -72,10 +77,11 @@ def read(folder: Path) -> Iterator[Operation]:
                 operations[record["id"]] = Operation(
                     record["id"], record["name"], record.get("kind", ""), record["at"],
                     record.get("tasks", 0), record.get("key"), record.get("policy"),
+                    fails=record.get("fails", -1),
                 )  # fmt: skip
             else:
                 operation = operations[record["id"]]
-                operation.told = record["what"]
+                operation.told, operation.until = record["what"], record["at"]
                 operation.answer = record.get("answer")
                 operation.answers = [(id_, answer) for id_, answer in record.get("answers", ())]
         yield from operations.values()

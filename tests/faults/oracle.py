@@ -9,6 +9,8 @@ from typing import Final
 
 from tests.faults.evidence import AFTERMATH_SECONDS, POISONED, SERVER, Attempt, Facts, Run, Task
 from tests.faults.history import Operation
+from tests.faults.judge_policies import is_updated, judge_policies, may_end_so
+from tests.faults.policies import SINGLETON
 from tests.faults.service import PAGES
 
 CLASSES: Final = (
@@ -38,6 +40,7 @@ def judge(facts: Facts) -> dict[str, list[str]]:
     _counters(facts, found)
     _poison(facts, found)
     _keys(facts, found)
+    judge_policies(facts, found)
     for name, samples in facts.samples.items():
         found[name] += samples
     found["leaked"] += facts.left
@@ -59,7 +62,8 @@ def _enqueues(facts: Facts, found: dict[str, list[str]]) -> None:
     """P1, P2: an acknowledged enqueue is there, whole, once; a refused one is not there at all."""
     made: dict[str, Counter[int]] = defaultdict(Counter)
     for task in facts.tasks.values():
-        made[task.operation][task.number] += 1
+        if task.schedule is None and task.name != SINGLETON:
+            made[task.operation][task.number] += 1
     maker = {task.id: task.operation for task in facts.tasks.values()}
     for operation in facts.operations:
         numbers = made.pop(operation.id, Counter())
@@ -90,7 +94,8 @@ def _whole(operation: Operation, made: int, told_of: int, found: dict[str, list[
     """An operation makes all its tasks or none, and which of the two its client was told."""
     asked = operation.tasks if operation.policy is None else told_of
     told = f"{operation.id} ({operation.told}) made {made} of {asked} tasks"
-    if (operation.told == "ok" and made < asked) or (
+    is_changed = operation.policy == "update"  # by a later one, which the task shows instead
+    if (operation.told == "ok" and made < asked and not is_changed) or (
         operation.told == "unknown" and operation.tasks and made not in {0, operation.tasks}
     ):
         found["lost"].append(told)
@@ -112,7 +117,8 @@ def _ends(facts: Facts, found: dict[str, list[str]]) -> None:
         if task.state is None:
             found["stuck"].append(f"{who} has not ended")
         elif task.state != wanted and not (
-            task.state == "cancelled" and task.unique_key is not None and is_replaced
+            (task.state == "cancelled" and task.unique_key is not None and is_replaced)
+            or may_end_so(task)
         ):
             found["unexpected"].append(f"{who} has ended {task.state}, {task.kind}")
         elif task.state == "completed":
@@ -123,7 +129,7 @@ def _ends(facts: Facts, found: dict[str, list[str]]) -> None:
             ]  # fmt: skip
             if not runs:
                 found["unexpected"].append(f"{who} has ended without its run {task.attempt}")
-            if task.result != (task.operation, task.number):
+            if task.result != (task.operation, task.number) and not is_updated(task):
                 found["unexpected"].append(f"{who} has the result of {task.result}")
 
 
@@ -261,8 +267,8 @@ def _poison(facts: Facts, found: dict[str, list[str]]) -> None:
         told = [run for run in deaths if not _is_unheard(facts, run)]
         if len(told) > DEATHS:
             found["unexpected"].append(f"task {task.id} has killed {len(told)} processes")
-        if task.state == "failed" and (task.name, task.kind) != ("poison", "crash"):
-            found["unexpected"].append(f"task {task.id} ({task.name}) has failed as {task.kind}")
+        if (task.name, task.state) == ("poison", "failed") and task.kind != "crash":
+            found["unexpected"].append(f"the poison {task.id} has failed as {task.kind}")
 
 
 def _is_unheard(facts: Facts, run: Run) -> bool:

@@ -21,10 +21,12 @@ from typing import Any, Final, TypeAlias
 import psycopg
 from tests.faults.chance import Chance
 from tests.faults.history import History
-from tests.faults.service import Order, wait_key
+from tests.faults.policies import FOLLOWS, chain, chain_entries, lifetime
+from tests.faults.service import wait_key
+from tests.faults.telling import Order
 
 from perdure.client.client import TaskClient
-from perdure.declare.kind import NewTask, TaskKind
+from perdure.declare.kind import EnqueueOptions, NewTask, TaskKind
 from perdure.errors import DatabaseUnavailable, PerdureError, UnknownOutcome
 from perdure.tasks.policies import UniquePolicy
 
@@ -32,12 +34,17 @@ FOLDER: Final = "PERDURE_TEST_HISTORY"
 RATE: Final = "PERDURE_TEST_RATE"
 KINDS: Final = {
     "short": 30, "effect": 20, "pages": 10, "durable": 8, "steps": 8, "thread": 6, "isolated": 2,
-    "retrying": 8, "suspending": 8,
+    "retrying": 8, "suspending": 8, "limited": 10, "lined": 6,
 }  # fmt: skip
-"""How often each kind is asked for; `keyed` has an operation of its own."""
-BY_PYTHON: Final = {"enqueue": 40, "many": 8, "copy": 4, "own": 6, "keyed": 12}
-BY_SQL: Final = {"insert": 40, "function": 20, "copy": 4, "own": 8}
+"""How often each kind is asked for; others have an operation of their own."""
+BY_PYTHON: Final = {
+    "enqueue": 40, "many": 8, "copy": 4, "own": 6, "keyed": 12, "updated": 6, "chain": 5,
+    "timed": 6,
+}  # fmt: skip
+BY_SQL: Final = {"insert": 40, "function": 20, "copy": 4, "own": 8, "chain": 5}
 KEYS: Final = 6
+POLICIES: Final[tuple[UniquePolicy, ...]] = ("keep", "replace", "append", "reject")
+"""One that updates has keys of its own: what it has changed does not show who made the task."""
 ABORTED: Final = 0.3
 """The share of a client's own transactions that it rolls back."""
 PROCEED_AFTER: Final = 25
@@ -64,14 +71,26 @@ class Asked:
     key: str | None
     policy: UniquePolicy
     chance: Chance
+    fails: int = -1
 
     def order(self, number: int = 0) -> Order:
         """The metadata of one of its tasks."""
-        return Order(op=self.id, i=number)
+        return Order(op=self.id, i=number, fails=self.fails)
 
     def orders(self) -> list[dict[str, Any]]:
         """The metadata of all of them, as plain JSON."""
         return [self.order(number).model_dump() for number in range(self.count)]
+
+    def options(self) -> EnqueueOptions[None]:
+        """What is said of its task besides the metadata."""
+        options: EnqueueOptions[None] = {}
+        if self.key:
+            options = {"unique_key": self.key, "unique_policy": self.policy}
+        if self.name == "updated":
+            options |= {"delay": 0.5, "max_delay": 2}
+        if self.name == "timed":
+            options = lifetime(self.kind, self.chance.between(0, 2, "delay"))
+        return options
 
     def may_abort(self) -> None:
         """Raise AbortedError, now and then."""
@@ -107,17 +126,23 @@ class Producer:
             return
 
     def _asked(self, name: str, chance: Chance) -> Asked:
-        kind, key, count = chance.weighed(dict(KINDS), "kind"), None, 1
+        kind, key, count, fails = chance.weighed(dict(KINDS), "kind"), None, 1, -1
+        policy: UniquePolicy = chance.one(POLICIES, "policy")
         match name:
             case "keyed":
                 kind, key = "keyed", f"key-{chance.whole(1, KEYS, 'key')}"
+            case "updated":
+                kind, key, policy = "keyed", f"last-{chance.whole(1, KEYS, 'key')}", "update"
+            case "timed":
+                kind = chance.one(("expiring", "overdue"), "lifetime")
+            case "chain":
+                kind, count, fails = "link", len(FOLLOWS), chance.whole(-3, 3, "fails")
             case "many" | "copy" | "own":
                 count = chance.whole(2, 3 if name == "own" else 30, "count")
-        policy: UniquePolicy = chance.one(("keep", "replace"), "policy")
         id_ = self._history.invoke(
-            name, kind=kind, tasks=count, key=key, policy=policy if key else None
+            name, kind=kind, tasks=count, key=key, policy=policy if key else None, fails=fails
         )
-        self._last = Asked(id_, name, kind, count, key, policy, chance)
+        self._last = Asked(id_, name, kind, count, key, policy, chance, fails)
         return self._last
 
     async def _carry_out(self, do: Callable[[Asked], Awaitable[Answers]], asked: Asked) -> None:
@@ -151,17 +176,13 @@ async def by_python(producer: Producer, ended: asyncio.Event) -> None:
     async def do(asked: Asked) -> Answers:
         kind = TaskKind(asked.kind, Order)
         match asked.name:
-            case "enqueue":
-                handles = [await client.enqueue(kind, asked.order())]
-            case "keyed":
-                handles = [
-                    await client.enqueue(
-                        kind, asked.order(), unique_key=asked.key, unique_policy=asked.policy
-                    )
-                ]
-            case "many":
-                orders = (asked.order(number) for number in range(asked.count))
-                handles = await client.enqueue_many(NewTask(kind, order) for order in orders)
+            case "enqueue" | "keyed" | "updated" | "timed":
+                handles = [await client.enqueue(kind, asked.order(), **asked.options())]
+            case "many" | "chain":
+                orders = [asked.order(number) for number in range(asked.count)]
+                is_chain = asked.name == "chain"
+                tasks = chain(orders) if is_chain else [NewTask(kind, order) for order in orders]
+                handles = await client.enqueue_many(tasks)
             case "copy":
                 await client.copy(asked.kind, asked.orders())
                 return []
@@ -214,6 +235,10 @@ class BySql:
                 case "function":
                     call = b"select task_id, answer from perdure.enqueue(%s, %s)"
                     return await (await own.execute(call, values)).fetchall()
+                case "chain":
+                    call = b"select task_id, answer from perdure.enqueue_many(%s)"
+                    entries = json.dumps(chain_entries(asked.orders()))
+                    return await (await own.execute(call, (entries,))).fetchall()
                 case "proceed":
                     call = b"select perdure.proceed_waiting(%s)"
                     ((answer,),) = await (await own.execute(call, (asked.key,))).fetchall()

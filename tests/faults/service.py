@@ -5,89 +5,23 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any, Final
 
-from pydantic import BaseModel
-from tests.kit.ledger import note
+from tests.faults import policies
+from tests.faults.telling import PATIENT, Done, Order, Paged, Plain, Saved, done, saved, tell, told
 
-from perdure.declare.context import TaskContext
 from perdure.declare.sync_context import SyncTaskContext
 from perdure.run.events import TaskStarted
 from perdure.service import TaskService
 from perdure.tasks.outcomes import Suspended
-from perdure.tasks.policies import Delays, RetryPolicy
 
-MEMBER: Final = "PERDURE_TEST_MEMBER"
-"""Names the process of the fleet: a worker and its children have one name."""
 POISONED: Final = 9
 """The exit code of a process that a task has killed."""
 PAGES: Final = 5
 STEPS: Final = 3
-CANARY: Final = "canary-d41f0c77"
-"""In the metadata of every task: no log may show it."""
-
-PATIENT: Final = RetryPolicy(max_retries=-1, backoff=Delays([0.2]), jitter=0)
-"""Whatever the faults make fail is tried again until it succeeds."""
-
-
-class Order(BaseModel):
-    """Metadata: the operation that asked for the task, and its number there."""
-
-    op: str
-    i: int = 0
-    secret: str = CANARY
-
-
-class Saved(BaseModel):
-    """A checkpoint: how much is done."""
-
-    page: int = 0
-
-
-class Done(BaseModel):
-    """A result: of whose task it is."""
-
-    op: str
-    i: int
-
-
-Plain = TaskContext[Order, None]
-Paged = TaskContext[Order, Saved]
 
 builder = TaskService.builder()
-
-
-def tell(what: str, task_id: int, **details: Any) -> None:
-    """Note it, with the worker that this process belongs to."""
-    note(what, task_id, member=os.environ[MEMBER], **details)
-
-
-def done(context: TaskContext[Order, Any] | SyncTaskContext[Order, Any]) -> Done:
-    """The result of any of these tasks."""
-    return Done(op=context.metadata.op, i=context.metadata.i)
-
-
-@contextmanager
-def told(context: TaskContext[Any, Any] | SyncTaskContext[Any, Any]) -> Iterator[None]:
-    """Note the start, an exception of the handler's own, and the end."""
-    started: dict[str, Any] = {"attempt": context.attempt, "name": context.name}
-    if isinstance(context.execution_metadata, Saved):
-        started["page"] = context.execution_metadata.page
-    tell("start", context.task_id, **started)
-    try:
-        yield
-    except Exception as error:
-        tell("raised", context.task_id, attempt=context.attempt, type=type(error).__name__)
-        raise
-    tell("end", context.task_id, attempt=context.attempt)
-
-
-def saved(context: TaskContext[Any, Saved] | SyncTaskContext[Any, Saved]) -> None:
-    """Note that the checkpoint is acknowledged."""
-    page = context.execution_metadata.page
-    tell("saved", context.task_id, page=page, attempt=context.attempt)
+policies.declare(builder)
 
 
 @builder.task("short", retry=PATIENT)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import psycopg
+from tests.faults.policies import AT_ONCE
 
 EVERY_SECONDS: Final = 0.25
 FEW: Final = 0.2
@@ -27,10 +28,15 @@ WRONG: Final = {
         select id, worker_id from perdure.leases
         where worker_id not in (select id from perdure.workers) limit 5
         """,
-    "breached": """
+    "breached": f"""
         select t.unique_key, count(*) from perdure.leases, unnest(task_ids) as held (task_id)
         join perdure.tasks as t on t.id = held.task_id
-        where t.unique_key is not null group by t.unique_key having count(*) > 1 limit 5
+        where t.unique_key is not null group by t.unique_key having count(*) > 1
+        union all
+        select 'limited, ' || (t.metadata ->> 'i'), count(*)
+        from perdure.leases, unnest(task_ids) as held (task_id)
+        join perdure.tasks as t on t.id = held.task_id and t.name = 'limited'
+        group by t.metadata ->> 'i' having count(*) > {AT_ONCE} limit 5
         """,
 }
 """What no snapshot may show, by the class of the oracle."""
