@@ -21,6 +21,7 @@ from tests.mutants import (
     holding,
     keys,
     lasting,
+    racing,
     timing,
 )
 
@@ -34,4 +35,5 @@ MUTANTS: Final = (
     *declared.MUTANTS,
     *keys.MUTANTS,
     *following.MUTANTS,
+    *racing.MUTANTS,
 )

@@ -10,6 +10,7 @@ declare
         else perdure.matching(cancel_where.name, cancel_where.state, cancel_where.tag,
             cancel_where.unique_key, cancel_where.queue, null, null) end;
 begin
+    -- No task is looked at for whose it is: producers may not call this.
     if dry_run is not false then
         return query
         select count(*) filter (where s.state not in ('running', 'completed', 'failed', 'cancelled')),
@@ -18,8 +19,15 @@ begin
         return;
     end if;
     return query
-    select count(*) filter (where a.answer = 'cancelled'), count(*) filter (where a.answer = 'requested')
-    from (select perdure.cancel(i) as answer from unnest(ids) as i) as a;
+    with withdrawn as materialized (
+        select l.task_id, clock_timestamp() as asked_at,
+            perdure.withdraw(l.task_id, 'requested', l.place = 'lease') as answer
+        from perdure.lock_tasks(ids) as l),
+    noted as (
+        insert into perdure.audit (at, action, task_id)
+        select w.asked_at, 'cancel', w.task_id from withdrawn as w where w.answer in ('cancelled', 'requested'))
+    select count(*) filter (where w.answer = 'cancelled'), count(*) filter (where w.answer = 'requested')
+    from withdrawn as w;
     insert into perdure.audit (action, details) values ('cancel_where', jsonb_strip_nulls(jsonb_build_object(
         'name', cancel_where.name, 'state', cancel_where.state, 'tag', cancel_where.tag,
         'unique_key', cancel_where.unique_key, 'queue', cancel_where.queue)));

@@ -1,6 +1,5 @@
 -- The part of enqueue_many for documents in which tasks follow others of them: one by one, in their
--- order, as each needs the ids of those before. Keys are locked in sorted order before, and made where there
--- are none, held by nobody.
+-- order, as each needs the ids of those before.
 create function perdure.enqueue_graph(tasks jsonb) returns table ("position" integer, task_id bigint, answer text)
     language plpgsql set search_path = pg_catalog, perdure, pg_temp as $$
 #variable_conflict use_column
@@ -10,11 +9,7 @@ declare
     resolved jsonb;
     wrong text;
 begin
-    insert into perdure.unique_keys (key, task_id)
-    select distinct e.entry ->> 'unique_key' collate "C", 0
-    from jsonb_array_elements(enqueue_graph.tasks) as e (entry)
-    where e.entry ->> 'unique_key' is not null order by 1
-    on conflict (key) do update set key = excluded.key;
+    perform perdure.lock_entries(tasks);
     for entry in
         select (e.n - 1)::integer as at, x.*
         from jsonb_array_elements(enqueue_graph.tasks) with ordinality as e (entry, n)

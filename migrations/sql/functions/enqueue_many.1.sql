@@ -52,6 +52,7 @@ begin
         from entries as e order by e.n)
     select (e.n - 1)::integer, e.id, 'created' from entries as e order by e.n;
 
+    perform perdure.lock_entries(tasks);
     -- One call each, in a loop: joined laterally, equal entries would be answered from a Memoize node.
     for entry in
         select (e.n - 1)::integer as at, x.*

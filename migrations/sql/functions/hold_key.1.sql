@@ -29,6 +29,12 @@ begin
     -- been told to stop and does not run has nobody left to obey: it holds the key no more.
     loop
         holder := perdure.key_holder(hold_key.unique_key, named.id);
+        -- Who is before it may be next.
+        if policy = 'replace' or exists (
+            select from perdure.mail as m where m.task_id = holder and m.kind in ('cancel', 'replaced'))
+        then
+            perform perdure.lock_line(array[holder]);
+        end if;
         place := perdure.locate(holder);
         told := (select min(m.kind) from perdure.mail as m where m.task_id = holder and m.kind in ('cancel', 'replaced'));
         exit when place is null or place = 'lease' or place <> 'ended' and told is null;

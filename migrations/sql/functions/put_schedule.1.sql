@@ -71,9 +71,9 @@ begin
         locked := found;
     end loop;
     answer := case when had.key is null then 'created' when put_schedule.policy = 'replace' then 'replaced' else 'updated' end;
-    if answer = 'replaced' then
-        perform perdure.withdraw(o, 'replaced') from perdure.live_occurrences(had.key, had.oldest_live) as o;
-    end if;
+    perform perdure.withdraw(l.task_id, 'replaced', l.place = 'lease')
+    from perdure.lock_tasks(array(
+        select perdure.live_occurrences(had.key, had.oldest_live) where answer = 'replaced')) as l;
     if answer <> 'created' then
         update perdure.schedules as s set
             name = put_schedule.name, metadata = put_schedule.metadata, trigger = wanted, jitter = put_schedule.jitter,

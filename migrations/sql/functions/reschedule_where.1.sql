@@ -28,7 +28,9 @@ begin
         return cardinality(ids);
     end if;
     select count(*) filter (where a.answer = 'applied') into done
-    from (select perdure.rewrite(i, '{}', due) as answer from unnest(ids) as i) as a;
+    from (
+        select perdure.rewrite(l.task_id, '{}', due) as answer from perdure.lock_tasks(ids) as l
+        where l.place in ('ready', 'waiting')) as a;
     insert into perdure.audit (action, details) values ('reschedule_where', jsonb_strip_nulls(jsonb_build_object(
         'name', reschedule_where.name, 'state', reschedule_where.state, 'tag', reschedule_where.tag,
         'unique_key', reschedule_where.unique_key, 'queue', reschedule_where.queue, 'due', due)));

@@ -1,9 +1,10 @@
 -- Cancels a task that is ready or waiting, at once; a leased one gets mail and ends as soon as its
--- run has stopped. Answers cancelled, requested, ended or not_found.
-create function perdure.withdraw(task bigint, why text) returns text
+-- run has stopped. Answers cancelled, requested, ended or not_found. leased: it was so when the caller locked
+-- others, and is not looked for again: a letter reaches it wherever it is by now.
+create function perdure.withdraw(task bigint, why text, leased boolean default false) returns text
     language plpgsql set search_path = pg_catalog, perdure, pg_temp as $$
 declare
-    place text := perdure.locate(task);
+    place text := case when leased then 'lease' else perdure.locate(task) end;
 begin
     if place = 'lease' then
         insert into perdure.mail (task_id, kind)

@@ -1,0 +1,80 @@
+"""Operations that meet: mutants of the order of their locks, and of looks under a lock."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from tests.mutants.mutant import Mutant
+
+FUNCTIONS: Final = "migrations/sql/functions"
+ORDER: Final = "tests/concurrency/test_lock_order.py"
+
+MUTANTS: Final = (
+    Mutant(
+        name="X260",
+        says="several tasks are locked in any order",
+        file=f"{FUNCTIONS}/lock_tasks.1.sql",
+        old="from unnest(ids) as i order by i loop",
+        new="from unnest(ids) as i order by i desc loop",
+        tests=ORDER,
+        red=("test_who_has_to_wait_for_one_holds_none_that_comes_after_it",),
+    ),
+    Mutant(
+        name="X261",
+        says="a replace locks the last of its line first",
+        file=f"{FUNCTIONS}/hold_key.1.sql",
+        old="if policy = 'replace' or exists (",
+        new="if false and exists (",
+        tests=ORDER,
+        red=("test_who_has_to_wait_for_one_holds_none_that_comes_after_it",),
+    ),
+    Mutant(
+        name="X262",
+        says="a document locks the tasks of its keys one key after the other",
+        file=f"{FUNCTIONS}/lock_entries.1.sql",
+        old="if cardinality(keys) > 1 then",
+        new="if false then",
+        tests=ORDER,
+        red=("test_who_has_to_wait_for_one_holds_none_that_comes_after_it",),
+    ),
+    Mutant(
+        name="X263",
+        says="a bulk cancel takes followers along before it has locked what it means",
+        file=f"{FUNCTIONS}/cancel_where.1.sql",
+        old="from perdure.lock_tasks(ids) as l",
+        new="from (select i as task_id, '' as place from unnest(ids) as i) as l",
+        tests=ORDER,
+        red=("test_who_has_to_wait_for_one_holds_none_that_comes_after_it",),
+    ),
+    Mutant(
+        name="X264",
+        says="a bulk change of times hands instances on before it has locked what it means",
+        file=f"{FUNCTIONS}/reschedule_where.1.sql",
+        old="from perdure.lock_tasks(ids) as l",
+        new="from (select i as task_id, 'ready' as place from unnest(ids) as i) as l",
+        tests=ORDER,
+        red=("test_who_has_to_wait_for_one_holds_none_that_comes_after_it",),
+    ),
+    Mutant(
+        name="X265",
+        says="a schedule that is replaced takes followers along before it has locked its tasks",
+        file=f"{FUNCTIONS}/put_schedule.1.sql",
+        old="    from perdure.lock_tasks(array(\n"
+        "        select perdure.live_occurrences(had.key, had.oldest_live)"
+        " where answer = 'replaced')) as l",
+        new="    from (select i as task_id, '' as place"
+        " from perdure.live_occurrences(had.key, had.oldest_live) as i"
+        " where answer = 'replaced') as l",
+        tests=ORDER,
+        red=("test_who_has_to_wait_for_one_holds_none_that_comes_after_it",),
+    ),
+    Mutant(
+        name="X266",
+        says="who has locked several waits for one that was running then",
+        file=f"{FUNCTIONS}/withdraw.1.sql",
+        old="case when leased then 'lease' else",
+        new="case when false then 'lease' else",
+        tests=ORDER,
+        red=("test_what_was_running_when_a_line_was_locked_is_not_waited_for",),
+    ),
+)
