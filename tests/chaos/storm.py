@@ -50,7 +50,7 @@ TABLES: Final = (
     "create table ticks (id bigserial, task_id bigint, attempt int, number bigint)",
 )
 WORKERS: Final = 4
-START_SECONDS: Final = 60.0
+START_SECONDS: Final = 120.0
 """Of all workers, on a busy machine: before that, faults would meet nobody."""
 RATE: Final = 14.0
 """Operations of each producer in a second; an operation makes 3 tasks on average."""

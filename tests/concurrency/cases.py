@@ -20,7 +20,7 @@ SEED = "1"
 ORDERS = 3
 """Of a pair in the usual run, which has a time limit."""
 DULL_ORDERS = 1
-"""Where one of the two meets no task: what it locks is in nobody's way."""
+"""Where one of the two is rare, or meets no task: what it locks is in nobody's way."""
 INSIDE_ORDERS = 3
 """Of each of as many settings where a run is settled beside one of `BESIDE`, else one of one."""
 INSIDE_ORDERS_MOST = 20
@@ -83,6 +83,10 @@ def settings_of(pair: tuple[Kind, Kind]) -> Iterator[Case]:
     if "hand back" in names and names & {"save", "checkpoint"}:
         aims.remove((True, True))  # what was not started has nothing to save
     for place, alive, aim, level in product(places, lives, aims, product(*levels)):
+        if place == "limited" and ("finish", True) in zip(
+            (first.name, second.name), aim, strict=True
+        ):
+            continue  # An end that frees an instance is never a plain one.
         yield Case(Setting(place, alive, "drop range" in names), aim, level)
 
 
@@ -90,7 +94,8 @@ def cases(pair: tuple[Kind, Kind]) -> list[Case]:
     """All cases of a pair, or as many as are wanted."""
     steps = [kind.steps for kind in pair]
     every = [case._replace(order=order) for case in settings_of(pair) for order in orders(*steps)]
-    return _some(every, name_of(pair), ORDERS if all(k.meets for k in pair) else DULL_ORDERS)
+    often = all(kind.meets and not kind.rare for kind in pair)
+    return _some(every, name_of(pair), ORDERS if often else DULL_ORDERS)
 
 
 def uninterrupted(pair: tuple[Kind, Kind]) -> list[Case]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple, TypeAlias
 
 from tests.concurrency.explorer import COMMIT, Operation, Side, Step
@@ -26,6 +26,7 @@ from tests.concurrency.world import (
 
 from perdure.store.operations import Change
 from perdure.store.queue import Saving, Settling, move_document, saved_document, saving_document
+from perdure.store.schedule_operations import ScheduleEntry
 from perdure.tasks.places import Ended, Move, Ready, Saved
 from perdure.tasks.policies import UNIQUE_POLICIES, UniquePolicy
 
@@ -74,7 +75,8 @@ class Kind(NamedTuple):
     `allowed`: how it may be refused. `caller`: it is part of a caller's own transaction.
     `took`, `saved`, `lost`: whether it says that it took a task out of where it was held, that it
     has saved the checkpoint, and that its lease does not hold the task any more. `move`: what is
-    settled. `aimed`: at a task of the choice. `steps`: how many there are, with the commit.
+    settled. `aimed`: at a task of the choice. `steps`: how many there are, with the commit. `rare`:
+    it comes now and then, or by hand: fewer orders of it are tried.
     """
 
     name: str
@@ -88,6 +90,7 @@ class Kind(NamedTuple):
     move: Move | None = None
     aimed: bool = True
     steps: int = 2
+    rare: bool = False
 
 
 def one(verb: str, values: Callable[[World, Aim], dict[str, Any]]) -> Build:
@@ -148,6 +151,27 @@ def _deregister(world: World, aim: Aim) -> Operation:
     return [said, Step(aim.on, COMMIT), recover, Step(aim.on, COMMIT)]
 
 
+def _fire(world: World, aim: Aim) -> dict[str, Any]:
+    """What a look at the schedule has decided, of the row as it is at the beginning."""
+    version = world.database.value("select xmin::text from perdure.schedules")
+    instant, after = LONG_AGO.isoformat(), (LONG_AGO + timedelta(minutes=1)).isoformat()
+    turn = {
+        "key": "s", "version": version, "anchor": instant, "next_fire_at": after, "look_at": after,
+        "problem": None, "fires": [{"fire_at": instant, "fate": "fired", "instants": 1}],
+    }  # fmt: skip
+    return {"turns": json.dumps([turn])}
+
+
+def _operate(world: World, aim: Aim) -> Operation:
+    """What an operator sets, in one transaction."""
+    return [
+        Step(aim.on, text("set_queue"), {"name": "default", "max_depth": -1, "concurrency": 3}),
+        Step(aim.on, text("set_constraint"), {"name": "c", "satisfied": True}),
+        Step(aim.on, text("drain_worker"), {"id": WORKER}),
+        Step(aim.on, COMMIT),
+    ]
+
+
 def _proceed(**to: Any) -> Build:
     verb = "proceed" if not to else "proceed_waiting"
     values = {"patch": json.dumps(SAVED), "execution_metadata": None, "run_at": None,
@@ -190,7 +214,7 @@ def settling(name: str, move: Move, *, abandoned: bool = False) -> Kind:
         return {"worker": WORKER, "moves": f"[{_document(world, aim, move, abandoned=abandoned)}]"}
 
     build = one("settle", values)
-    places: list[Place] = ["running", "own", "blocked"]
+    places: list[Place] = ["running", "own", "blocked", "limited", "chained"]
     return Kind(name, build, places, took=_settled, lost=_lost, move=move)
 
 
@@ -204,9 +228,10 @@ def retention(name: str, **values: Any) -> Kind:
 
 def enqueueing(policy: UniquePolicy) -> Kind:
     """A task of the same unique key, whichever task has it."""
-    build = one("enqueue", lambda world, aim: enqueue_values(world.key, policy))
+    build = one("enqueue", lambda world, aim: enqueue_values(world.key, policy, world.name))
     places: list[Place] = [
         "running", "ready", "withdrawn", "suspended", "failed", "blocked", "left", "lined",
+        "opened",
     ]  # fmt: skip
     return Kind(policy, build, places, aimed=False)
 
@@ -214,14 +239,21 @@ def enqueueing(policy: UniquePolicy) -> Kind:
 def updating(name: str, **changes: Any) -> Kind:
     """A change of what was asked."""
     change = Change(**changes)._asdict()
-    places: list[Place] = ["running", "ready", "suspended", "retrying", "blocked"]
+    places: list[Place] = [
+        "running", "ready", "suspended", "retrying", "blocked", "opened", "chained", "expired",
+    ]  # fmt: skip
     return Kind(name, one("update_task", lambda world, aim: {"id": aim.task, **change}), places)
 
 
 HELD: Sequence[Place] = ("running", "own")
+EVERY: dict[str, Any] = {
+    "name": None, "state": None, "tag": None, "unique_key": None, "queue": "default",
+}  # fmt: skip
+SCHEDULE = ScheduleEntry("s", "a", every=60.0, overlap="allow")._asdict()
 KINDS = (
     Kind("insert", lambda world, aim: [
-        Step(aim.on, "insert into perdure.tasks (name) values ('a'), ('z')"), Step(aim.on, COMMIT)],
+        Step(aim.on, "insert into perdure.tasks (name) values ('a'), ('b'), ('z')"),
+        Step(aim.on, COMMIT)],
         aimed=False),
     # Who is refused, or runs a task now, locks no more than one of these.
     *(enqueueing(policy) for policy in UNIQUE_POLICIES if policy != "reject"),
@@ -229,8 +261,8 @@ KINDS = (
         "after": f'[{{"task": {aim.task}, "on_failure": "run"}}]'}),
         ("running", "own", "ready", "suspended", "failed", "left"), GONE),
     Kind("claim", one("claim", lambda world, aim: world.claim_values(
-        WORKER, world.claims[aim.on], 1)), ("ready", "withdrawn"), aimed=False),
-    Kind("finish", _finish, (*HELD, "blocked"), took=_finished),
+        WORKER, world.claims[aim.on], 1)), ("ready", "withdrawn", "expired"), aimed=False),
+    Kind("finish", _finish, (*HELD, "blocked", "chained"), took=_finished),
     settling("retry later", RETRIES),
     settling("fail", FAILS),
     settling("suspend", SUSPENDS),
@@ -249,7 +281,16 @@ KINDS = (
         HELD, BY_CALLER,
         caller=True, steps=3, took=_accepted),
     Kind("cancel", one("cancel", lambda world, aim: {"id": aim.task}),
-        ("running", "ready", "suspended", "retrying", "blocked", "left", "lined")),
+        ("running", "ready", "suspended", "retrying", "blocked", "left", "lined", "limited",
+         "opened", "chained", "expired")),
+    Kind("cancel where", plain("cancel_where", **EVERY, dry_run=False),
+        ("running", "ready", "suspended", "retrying", "blocked", "lined", "limited", "opened",
+         "chained", "expired"), aimed=False, rare=True),
+    Kind("reschedule where", plain("reschedule_where", **EVERY, delay=None, run_at=LONG_AGO,
+        dry_run=False), ("ready", "retrying", "blocked", "opened", "chained"), aimed=False,
+        rare=True),
+    Kind("run now", one("run_now", lambda world, aim: {"id": aim.task}),
+        ("retrying", "opened", "chained"), rare=True),
     updating("update task", metadata='{"n": 2}', run_at=LONG_AGO),
     Kind("proceed", _proceed(), ("running", "suspended", "told")),
     Kind("signal", _proceed(wait_key=WAIT_KEY, keep_for=600), ("running", "suspended"),
@@ -257,6 +298,8 @@ KINDS = (
     Kind("retry", one("retry", lambda world, aim: {
         "id": aim.task, "patch": None, "execution_metadata": None, "with_dependents": True}),
         ("failed", "retrying")),
+    Kind("retry where", plain("retry_where", name="a", state="failed", since=None, error_type=None,
+        dry_run=False), ("failed",), aimed=False, rare=True),
     Kind("register", plain("register", id=WORKER, name="w", host="h", pid=1, version="0",
         lease_seconds=600, queues=["default"], names=["a"], slots=9, schedules=[],
         draining=False), aimed=False),
@@ -265,7 +308,14 @@ KINDS = (
         HELD, aimed=False),
     Kind("deregister", _deregister, HELD, aimed=False, steps=4),
     Kind("recover", plain("recover", reported_only=False), HELD, aimed=False),
-    Kind("promote", plain("promote", at_most=100), ("retrying",), aimed=False),
+    Kind("promote", plain("promote", at_most=100), ("retrying", "chained", "expired"),
+        aimed=False),
+    Kind("serve openings", plain("serve_openings", at_most=100), ("limited", "opened"),
+        aimed=False, rare=True),
+    Kind("operate", _operate, aimed=False, steps=4, rare=True),
+    Kind("put schedule", plain("put_schedule", **SCHEDULE), allowed=LATER, aimed=False, rare=True),
+    Kind("run schedule", plain("run_schedule", key="s", force=False), aimed=False, rare=True),
+    Kind("fire", one("fire", _fire), aimed=False, rare=True),
     Kind("obey", plain("obey", at_most=100), ("told", "withdrawn", "left"), LATER, aimed=False),
     Kind("relane", plain("relane", after=0, at_most=100), aimed=False),
     Kind("pause", plain("pause_queue", name="default", stop_running=True), aimed=False),

@@ -46,6 +46,7 @@ PREPARED = f"""
         perform perdure.promote(100);
         perform perdure.obey(100);
         perform perdure.relane(0, 100);
+        perform perdure.serve_openings(100);
         perform perdure.proceed(task_id) from perdure.waiting where reason = 'suspended';
         delete from perdure.leases where task_ids = '{{}}';
         return (
@@ -59,6 +60,7 @@ HELD = """
         coalesce((select array_agg(m.id order by m.id) from perdure.mail as m
             where m.task_id = i and m.kind in ('cancel', 'replaced')), '{}'),
         coalesce(p.marks & 8 > 0, false)
+            or exists (select from perdure.instances as n where n.task_id = i)
     from perdure.leases as l cross join unnest(l.task_ids) as i
     left join perdure.progress as p on p.task_id = i
     order by l.id, i
@@ -144,7 +146,7 @@ class Judge:
 
     def _holds_what_was_said(self, pairs: list[tuple[Act, Side]]) -> None:
         """A checkpoint that was accepted is there, and so is an end, unless it was undone."""
-        undone = "retry" in {act.kind.name for act, _ in pairs}
+        undone = _retries(pairs)
         page = "select execution_metadata ->> 'page' from perdure.progress where task_id = %s"
         ended = "select state from perdure.outcomes where task_id = %s"
         for act, side in pairs:
@@ -190,10 +192,10 @@ class Judge:
             if not self.database.value(UPKEEP):
                 break
             plain: dict[int, list[tuple[str, int, int]]] = {}
-            for lease, task, worker, next_attempt, letters, followed in self.database.rows(HELD):
+            for lease, task, worker, next_attempt, letters, awaited in self.database.rows(HELD):
                 # The first runs may have been recorded already, those claimed since then cannot.
                 attempt = 1 if lease in self.world.first_leases else next_attempt
-                if letters or followed:
+                if letters or awaited:
                     self._settle(lease, task, worker, attempt, tuple(letters))
                 else:
                     plain.setdefault(worker, []).append((lease, task, attempt))
@@ -212,7 +214,7 @@ class Judge:
     def _settle(
         self, lease: str, task: int, worker: int, attempt: int, letters: tuple[int, ...]
     ) -> None:
-        """End as who is told to stop, or as a success that others wait for."""
+        """End as who is told to stop, or as a success that others may wait for."""
         goal = Ended(state="completed", result="1")
         if letters:
             goal = Ended(state="cancelled", kind="requested", error='{"type": "C"}')
@@ -223,7 +225,7 @@ class Judge:
 
     def _has_heard(self, pairs: list[tuple[Act, Side]]) -> None:
         """A cancel and a signal that were taken have been obeyed, or are known to be too late."""
-        undone = "retry" in {act.kind.name for act, _ in pairs}
+        undone = _retries(pairs)
         cancelled = "select cancel_requested_at from perdure.outcomes where task_id = %s"
         for act, side in pairs:
             answer = side.answers[0][0][0] if side.answers and side.answers[0] else None
@@ -231,6 +233,11 @@ class Judge:
                 assert self.database.value(cancelled, [act.aim.task]) or undone, "a cancel was lost"
             elif act.kind.name in {"proceed", "signal"} and answer in {"proceeded", "kept"}:
                 assert self.database.value(HEARD), "a signal was lost"
+
+
+def _retries(pairs: Sequence[tuple[Act, Side]]) -> bool:
+    """Whether one of them lets go on what has ended."""
+    return not {"retry", "retry where"}.isdisjoint(act.kind.name for act, _ in pairs)
 
 
 def _takes(act: Act, side: Side, task: int) -> bool:

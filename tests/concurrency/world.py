@@ -16,12 +16,14 @@ from perdure.tasks.places import Ended, Move, Waiting
 
 Place: TypeAlias = Literal[
     "running", "own", "ready", "withdrawn", "suspended", "told", "retrying", "failed", "blocked",
-    "left", "lined",
+    "left", "lined", "limited", "opened", "chained", "expired",
 ]  # fmt: skip
 """Where the subject is. own: in a lease of its own. withdrawn: ready, its cancel not obeyed. told:
 suspended, its signal not obeyed. blocked: behind its neighbour, which has been told to stop for it.
 left: behind its neighbour, which `finish_plain` has ended. lined: appended behind its neighbour,
-with another behind it."""
+with another behind it. limited: it runs, and another waits for its instance. opened: it waits for
+an instance that is free, which nobody has looked at. chained: after its neighbour, if that
+completes. expired: ready, its alarm not served."""
 
 WORKER, JUDGE = 7, 8
 STARTED_AT = 1_700_000_000.0
@@ -34,9 +36,17 @@ FAILS = Move(to=Ended(state="failed", kind="exhausted", error='{"type": "E"}'), 
              failures=1)  # fmt: skip
 TABLES = (
     "tasks", "outcomes", "ready", "leases", "waiting", "progress", "attempts", "mail", "edges",
-    "inputs", "unique_keys", "workers", "queues", "audit",
+    "inputs", "unique_keys", "workers", "queues", "audit", "alarms", "instances", "openings",
+    "constraints", "schedules", "fires",
 )  # fmt: skip
-TYPES = json.dumps([{"name": "a", "queue": "default", "priority": 5, "requires": []}])
+LIMITED = {"name": "b", "max_instances": 1, "instances_of": "b"}
+TYPES = json.dumps([
+    {"queue": "default", "priority": 5, "requires": []} | one for one in ({"name": "a"}, LIMITED)
+])  # fmt: skip
+LATE: frozenset[Place] = frozenset({
+    "ready", "withdrawn", "blocked", "left", "lined", "opened", "chained", "expired",
+})  # fmt: skip
+"""Where the subject has not been claimed with the others."""
 # "z" is registered by nobody: its task lies in lane 0.
 PREPARED = f"""
     create schema if not exists step;
@@ -82,6 +92,21 @@ DEAD = f"""
     where id = {WORKER};
     update perdure.leases set claimed_at = clock_timestamp() - interval '2 hours'
 """
+# As if somebody had been in the way of whoever was to look.
+OPENED = """
+    set session_replication_role = replica;
+    with taken as (delete from perdure.instances returning key, task_id),
+    gone as (delete from perdure.ready where task_id in (select task_id from taken)),
+    opened as (insert into perdure.openings (key) select key from taken)
+    insert into perdure.waiting (task_id, reason, instance_key)
+    select task_id, 'instances', key from taken;
+    reset session_replication_role
+"""
+EXPIRED = """
+    update perdure.tasks set expires_at = clock_timestamp() - interval '1 minute' where id = {0};
+    insert into perdure.alarms (task_id, at, kind) values ({0}, clock_timestamp(), 'expire')
+"""
+SCHEDULE = "select perdure.put_schedule('s', 'a', every => '1 minute')"
 
 
 class Setting(NamedTuple):
@@ -159,16 +184,21 @@ class World:
         """Whether the task ran at the beginning, under `lease_of`."""
         if task == self.neighbour:
             return self.place != "left"
-        return self.place in {"running", "own"}
+        return self.place in {"running", "own", "limited"}
+
+    @property
+    def name(self) -> str:
+        """The subject's."""
+        return "b" if self.place in {"limited", "opened"} else "a"
 
     def holds(self, lease: str, task: int) -> bool:
         """Whether that lease holds the task now."""
         text = "select exists (select from perdure.leases where id = %s and %s = any (task_ids))"
         return bool(self.database.value(text, [lease, task]))
 
-    def enqueue(self, key: str, policy: str = "keep") -> int:
-        """A task with a unique key."""
-        values = enqueue_values(key, policy)
+    def enqueue(self, key: str | None, policy: str = "keep", **more: object) -> int:
+        """A task, as a rule with a unique key."""
+        values = enqueue_values(key, policy) | more
         return int(self.ask("enqueue", **values)[0][0])
 
     def settle(self, task: int, move: Move) -> tuple[str, str | None]:
@@ -193,15 +223,17 @@ class World:
             self.ask("register", id=worker, name="w", host="h", pid=worker, version="0",
                      lease_seconds=600, queues=["default"], names=["a"], slots=9, draining=False,
                      schedules=[])  # fmt: skip
-        late = place in {"ready", "withdrawn", "blocked", "left", "lined"}
+        late = place in LATE
         self.neighbour = self.enqueue("v")
         self.idle = database.value("insert into perdure.tasks (name) values ('a') returning id")
-        self.subject = 0 if late else self.enqueue("u")
+        self.subject = 0 if late else self.enqueue("u", name=self.name)
         self.own = {}
         assert len(self.ask("claim", **self.claim_values(WORKER, self.lease))) == 3 - late
-        self._put_subject(place)
+        self._enqueue_subject(place)
+        self._move_subject(place)
         database.execute("insert into perdure.tasks (name) values ('a'), ('z')")
         database.execute("select perdure.pause_queue('default')")
+        database.execute(SCHEDULE)
         running = [self.subject, self.neighbour]
         self.ask(
             "beat",
@@ -223,20 +255,31 @@ class World:
             after = (self._range + 1) * 10**8
             database.value("select setval('perdure.tasks_id_seq', %s)", [after])
 
-    def _put_subject(self, place: Place) -> None:
-        letter = "insert into perdure.mail (task_id, kind, body) values (%s, %s, %s::jsonb)"
-        if place in {"ready", "withdrawn"}:
-            self.subject = self.enqueue("u")
+    def _enqueue_subject(self, place: Place) -> None:
+        """Behind what has been claimed; `limited`: another behind the subject."""
+        if place in {"ready", "withdrawn", "expired", "opened"}:
+            self.subject = self.enqueue("u", name=self.name)
+        elif place == "limited":
+            self.enqueue(None, name=self.name)
+        elif place == "chained":
+            self.subject = self.enqueue("u", after=f'[{{"task": {self.neighbour}}}]')
         elif place in {"blocked", "left"}:
             self.subject = self.enqueue("v", "replace")
         elif place == "lined":
             self.subject = self.enqueue("v", "append")
             self.enqueue("v", "append")
+
+    def _move_subject(self, place: Place) -> None:
+        letter = "insert into perdure.mail (task_id, kind, body) values (%s, %s, %s::jsonb)"
         moves = {"suspended": SUSPENDS, "told": SUSPENDS, "retrying": RETRIES, "failed": FAILS}
         if place in moves:
             assert self.settle(self.subject, moves[place])[0] == "settled"
         if place == "withdrawn":
             self.database.execute(letter, [self.subject, "cancel", None])
+        elif place == "opened":
+            self.database.execute(OPENED)
+        elif place == "expired":
+            self.database.execute(EXPIRED.format(self.subject))
         elif place == "told":
             body = json.dumps({"patch": SAVED})
             self.database.execute(letter, [self.subject, "proceed", body])
@@ -257,9 +300,9 @@ class World:
         }  # fmt: skip
 
 
-def enqueue_values(key: str | None, policy: str) -> dict[str, Any]:
+def enqueue_values(key: str | None, policy: str, name: str = "a") -> dict[str, Any]:
     """For the statement that enqueues one task."""
-    return Entry("a", unique_key=key, unique_policy=policy)._asdict()
+    return Entry(name, unique_key=key, unique_policy=policy)._asdict()
 
 
 def finish_values(worker: int, runs: list[tuple[str, int, int]]) -> dict[str, Any]:
