@@ -16,7 +16,7 @@ from tests.kit.house import ROOT
 
 from perdure import errors
 from perdure.cli.commands import app
-from perdure.declare.builder import EVENTS as FOR_LISTENERS
+from perdure.declare.listeners import EVENTS as FOR_LISTENERS
 from perdure.run.events import EVENTS
 from perdure.run.logs import LEVELS
 from perdure.settings import KEYS, RELOADABLE

@@ -7,7 +7,7 @@ import gc
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,8 +18,9 @@ from perdure.client.schedule_requests import schedule_entry
 from perdure.declare.builder import Declared, ServiceBuilder
 from perdure.declare.kind import NewTask
 from perdure.declare.lifespans import Lifespan
+from perdure.declare.new_schedule import NewSchedule
 from perdure.declare.registry import Registry
-from perdure.errors import ConfigurationError
+from perdure.errors import ConfigurationError, PerdureError, RegistrationError
 from perdure.run import logs
 from perdure.run.bus import Bus
 from perdure.run.events import Reloaded, ReloadRefused, SettingsOdd
@@ -27,7 +28,7 @@ from perdure.run.options import Options
 from perdure.run.pulse import pulse_file
 from perdure.run.supervisor import EXIT_RECYCLE
 from perdure.run.worker import Worker
-from perdure.settings import Loaded, Settings, differences, load, masker, reload
+from perdure.settings import Loaded, Settings, check, differences, load, masker, reload
 from perdure.store import operations
 from perdure.store.database import Database
 from perdure.store.operations import Added, Operation
@@ -50,6 +51,8 @@ class TaskService:
     """
 
     def __init__(self, declared: Declared) -> None:
+        check(declared.settings)
+        self._schedules = _puts(declared.schedules)
         self._declared = declared
         self._loaded: Loaded | None = None
         self._overrides: tuple[Mapping[str, Any], Path | None] = ({}, None)
@@ -86,6 +89,11 @@ class TaskService:
     def settings(self) -> Settings:
         """The settings; errors as `loaded`."""
         return self.loaded.settings
+
+    @property
+    def doubts(self) -> tuple[str, ...]:
+        """What is allowed, but looks like a mistake: in the settings, and in what is declared."""
+        return (*self.loaded.warnings, *self._declared.doubts)
 
     @property
     def client(self) -> TaskClient:
@@ -148,7 +156,7 @@ class TaskService:
             bus.on(event, listener)
         self.log(bus)
         if options.supervisor_pid is None:  # else the supervisor has said it, once
-            for warning in self.loaded.warnings:
+            for warning in self.doubts:
                 bus.emit(SettingsOdd(warning=warning))
         worker = self._worker(database, bus, options)
         signals = _Signals(worker, supervised=options.supervisor_pid is not None)
@@ -169,7 +177,7 @@ class TaskService:
     def _worker(self, database: Database, bus: Bus, options: Options | None) -> Worker:
         return Worker(
             self.registry, self.settings, database, bus=bus, operation_of=self.operation_of,
-            options=options, schedules=self._schedules(), lifespans=self.lifespans,
+            options=options, schedules=self._schedules, lifespans=self.lifespans,
             constraints=self._declared.constraints,
         )  # fmt: skip
 
@@ -228,16 +236,27 @@ class TaskService:
         """How a handler's child is enqueued."""
         return operations.enqueue(entry_of(task, self._unique_key_of))
 
-    def _schedules(self) -> dict[str, Operation[str]]:
-        """How each schedule of this program is put, by its key."""
-        return {
-            schedule.key: put_schedule(schedule_entry(schedule, declared=True))
-            for schedule in self._declared.schedules
-        }
-
     def _load(self) -> Loaded:
         command_line, toml = self._overrides
         return load(builder=self._declared.settings, command_line=command_line, toml=toml)
+
+
+def _puts(schedules: Iterable[NewSchedule]) -> dict[str, Operation[str]]:
+    """How each schedule of a program is put, by its key.
+
+    Raises:
+        RegistrationError: those that have an option that cannot be meant.
+    """
+    puts: dict[str, Operation[str]] = {}
+    problems: list[str] = []
+    for schedule in schedules:
+        try:
+            puts[schedule.key] = put_schedule(schedule_entry(schedule, declared=True))
+        except PerdureError as error:
+            problems.append(f"schedule {schedule.key!r}: {error}")
+    if problems:
+        raise RegistrationError(problems)
+    return puts
 
 
 class _Signals:

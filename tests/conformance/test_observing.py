@@ -11,8 +11,8 @@ import pytest
 from tests.kit.databases import Database
 from tests.kit.running import Running, running
 
-from perdure.declare.builder import EVENTS
 from perdure.declare.context import TaskContext
+from perdure.declare.listeners import EVENTS
 from perdure.declare.sync_context import SyncTaskContext
 from perdure.service import TaskService
 from perdure.tasks.outcomes import Cancelled, Failure, Outcome, Suspended

@@ -92,7 +92,7 @@ def supervise(
     def grace() -> float:
         return service.settings.execution.shutdown_grace.total_seconds()
 
-    for warning in service.loaded.warnings:
+    for warning in service.doubts:
         bus.emit(SettingsOdd(warning=warning))
     supervisor = Supervisor(
         worker_command(application, arguments),

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from difflib import get_close_matches
 from types import MappingProxyType
-from typing import Any, Final, Generic, Protocol, Self, TypeAlias, TypeVar, cast, overload
+from typing import Any, Generic, Protocol, Self, TypeVar, cast, overload
 
 from typing_extensions import Unpack
 
-from perdure.declare.constraints import Constraint, Probe, TimeWindow, constraint
+from perdure.declare.constraints import Constraint, Probe, TimeWindow, constraint, doubts
 from perdure.declare.context import TaskContext
 from perdure.declare.definition import TaskDefinition
 from perdure.declare.kind import TaskKind
@@ -22,6 +21,7 @@ from perdure.declare.lifespans import (
     lifespan_of,
     problems_between,
 )
+from perdure.declare.listeners import Listener, listener_problems
 from perdure.declare.new_schedule import NewSchedule, ScheduleOptions
 from perdure.declare.registry import Registry
 from perdure.declare.schedules import OnHandler, Schedules
@@ -41,18 +41,6 @@ R = TypeVar("R")
 E = TypeVar("E")
 T = TypeVar("T")
 
-Listener: TypeAlias = Callable[[Any], object]
-
-EVENTS: Final = frozenset(
-    (
-        *("worker.started", "worker.stopping", "worker.stopped"),
-        *("task.started", "task.completed", "task.failed", "task.cancelled", "task.retrying"),
-        *("task.suspended", "task.interrupted", "task.lost", "lifespan.failed"),
-        *("schedule.fired", "schedule.missed", "schedule.skipped", "schedule.broken"),
-        *("queue.paused", "queue.resumed", "constraint.changed", "tasks.unserved"),
-    )
-)
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Declared:
@@ -61,7 +49,7 @@ class Declared:
     `settings` are the program's own defaults by dotted key, such as `execution.concurrency`;
     `listeners` are pairs of a dotted event name and a function. `schedules` are put whenever a
     worker starts; `lifespans` are entered before it claims, in order; `constraints` are what it
-    judges.
+    judges; `doubts` say what is allowed, but looks like a mistake.
     """
 
     registry: Registry
@@ -70,6 +58,7 @@ class Declared:
     schedules: tuple[NewSchedule, ...] = ()
     lifespans: tuple[Lifespan[Any], ...] = ()
     constraints: tuple[Constraint, ...] = ()
+    doubts: tuple[str, ...] = ()
 
 
 class KindDecorator(Protocol[M, X, R, E]):
@@ -197,7 +186,8 @@ class ServiceBuilder(Generic[S]):
                     isolated=isolated,
                 )
             )
-            self._schedules.handles(handler, kind if isinstance(kind, str) else kind.name)
+            if isinstance(kind, str | TaskKind):  # else it is a problem
+                self._schedules.handles(handler, kind if isinstance(kind, str) else kind.name)
             return handler
 
         return decorate
@@ -339,14 +329,7 @@ class ServiceBuilder(Generic[S]):
 
         In this process only, after the fact is durable, at most once; whatever it raises is logged.
         """
-        if event not in EVENTS:
-            near = get_close_matches(event, sorted(EVENTS), 1)
-            hint = (
-                f"did you mean {near[0]!r}?" if near else f"there are {', '.join(sorted(EVENTS))}"
-            )
-            self._problems.append(f"there is no event {event!r}; {hint}")
-        elif not callable(fn):
-            self._problems.append(f"the listener for {event!r} is not a function: {fn!r}")
+        self._problems += listener_problems(event, fn)
         self._listeners.append((event, fn))
         return self
 
@@ -365,12 +348,14 @@ class ServiceBuilder(Generic[S]):
         `every`. It is asked at the start, and every so many seconds; what is believed changes when
         it has said the same for `debounce` seconds. Both may be timedeltas.
         """
-        if name in self._constraints:
-            self._problems.append(f"constraint {name!r} is declared twice")
         try:
-            self._constraints[name] = constraint(name, probe, every=every, debounce=debounce)
+            declared = constraint(name, probe, every=every, debounce=debounce)
         except RegistrationError as error:
             self._problems += error.problems
+            return self
+        if name in self._constraints:
+            self._problems.append(f"constraint {name!r} is declared twice")
+        self._constraints[name] = declared
         return self
 
     def build(self) -> S:
@@ -390,8 +375,17 @@ class ServiceBuilder(Generic[S]):
             schedules=schedules,
             lifespans=tuple(self._lifespans),
             constraints=tuple(self._constraints.values()),
+            doubts=tuple(doubts(self._required(schedules), self._constraints)),
         )
         return self._wire(declared)
+
+    def _required(self, schedules: tuple[NewSchedule, ...]) -> Iterator[tuple[str, str]]:
+        """Who requires a constraint, and which."""
+        for definition in self._definitions:
+            yield from ((f"task {definition.name!r}", name) for name in definition.requires)
+        for schedule in schedules:
+            names = schedule.options.get("requires") or ()
+            yield from ((f"schedule {schedule.key!r}", name) for name in names)
 
     def _configure(self, group: str, values: Mapping[str, object]) -> Self:
         for key, value in values.items():

@@ -23,6 +23,7 @@ from typing import (
 
 from typing_extensions import TypeVar, Unpack
 
+from perdure.errors import InvalidArgument
 from perdure.tasks.codec import Payload, encode_json
 from perdure.tasks.policies import UniquePolicy
 
@@ -192,6 +193,8 @@ class NewTask(Generic[M, X]):
     ) -> None: ...
 
     def __init__(self, task: Any, metadata: Any = None, **options: Any) -> None:
+        if not isinstance(task, str | TaskKind):
+            raise InvalidArgument(f"task={task!r}: give a TaskKind, or the name of a task")
         self.task: TaskKind[Any, Any, Any, Any] | str = task
         self.metadata: Any = metadata
         self.options = cast("EnqueueOptions[Any]", options)

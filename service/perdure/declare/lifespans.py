@@ -92,8 +92,8 @@ def lifespan_of(
         check_factory(factory)
     except (TypeError, ValueError) as error:
         problems.append(f"the lifespan {name!r}: {error}")
-    if not name:
-        problems.append("a lifespan has no name: give one to add_lifespan")
+    if not isinstance(name, str) or not name:
+        problems.append(f"a lifespan is called {name!r}: give a name to add_lifespan")
     return Lifespan(name, factory, interval)
 
 

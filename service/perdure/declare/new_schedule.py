@@ -87,6 +87,9 @@ class NewSchedule:
 
     def problems(self) -> Iterator[str]:
         """What is wrong with it, as far as it can be said without knowing the task."""
+        if not isinstance(self.task, str | TaskKind):
+            yield f"task {self.task!r} must be a kind, or the name of a task"
+            return
         if not isinstance(self.trigger, get_args(Trigger)):
             yield f"trigger {self.trigger!r} must be Every, Cron or Once"
             return

@@ -109,6 +109,7 @@ def problems_of(definition: TaskDefinition) -> list[str]:
         *_singleton_problems(definition),
         *_type_problems(definition),
         *_version_problems(definition),
+        *_kind_problems(definition),
         *place_problems(definition.queue, definition.priority, definition.requires),
         *_limit_problems(definition),
         *_time_problems(definition),
@@ -136,11 +137,17 @@ def _limit(definition: TaskDefinition) -> dict[str, object]:
     }
 
 
+def _kind_problems(definition: TaskDefinition) -> Iterator[str]:
+    """Values of another type than they must have, where nobody else would look."""
+    if not isinstance(definition.description, str | None):
+        yield f"described_as({definition.description!r}): give a text"
+
+
 def _limit_problems(definition: TaskDefinition) -> Iterator[str]:
     limit = definition.max_instances
     if limit is None:
         return
-    if not (isinstance(limit.n, int) and 1 <= limit.n <= INSTANCES_MAX):
+    if not (type(limit.n) is int and 1 <= limit.n <= INSTANCES_MAX):
         yield f"max_instances={limit.n!r}: a whole number from 1 to {INSTANCES_MAX}"
     if limit.key is not None and not (isinstance(limit.key, str) and FIELD.fullmatch(limit.key)):
         yield (
@@ -194,7 +201,9 @@ def place_problems(
         yield f"the queue {queue!r} is not valid: 1 to 128 characters, no control characters"
     if priority is not None and (type(priority) is not int or not 0 <= priority <= PRIORITY_MAX):
         yield f"priority={priority!r}: 0 (first) to {PRIORITY_MAX}"
-    if len(requires) > REQUIRES_MAX or not all(map(_is_word, requires)):
+    if isinstance(requires, str) or not isinstance(requires, Sequence):
+        yield f"requires={requires!r}: give a list of names"
+    elif len(requires) > REQUIRES_MAX or not all(map(_is_word, requires)):
         yield f"requires{requires}: at most {REQUIRES_MAX} names of 1 to 128 characters"
 
 
@@ -227,6 +236,8 @@ def _add_names(
     owned = [(each.name, each) for each in definitions]
     owned += [(alias, each) for each in definitions for alias in each.aliases]
     for name, definition in owned:
+        if not isinstance(name, str):  # which `problems_of` says
+            continue
         first = by_name.setdefault(name, definition)
         if first is not definition:
             one, other = first.handler.label, definition.handler.label
@@ -235,7 +246,7 @@ def _add_names(
     problems += [
         f"the alias {alias!r} of task {each.name!r} repeats another of its names"
         for each in dict.fromkeys(definitions)
-        for alias in dict.fromkeys(each.aliases)
+        for alias in dict.fromkeys(filter(_is_word, each.aliases))
         if each.names.count(alias) > 1
     ]
     problems += [
@@ -252,7 +263,7 @@ def _circles(by_name: Mapping[str, TaskDefinition]) -> list[str]:
     for start in by_name.values():
         path = [start.name]
         current = start
-        while (following := by_name.get(current.on_exhausted or "")) is not None:
+        while (following := _following(current, by_name)) is not None:
             if following is start:
                 way = " -> ".join([*path, start.name])
                 text = f"on_exhausted leads back to where it began: {way}"
@@ -263,3 +274,10 @@ def _circles(by_name: Mapping[str, TaskDefinition]) -> list[str]:
             path.append(following.name)
             current = following
     return [*circles.values()]
+
+
+def _following(
+    definition: TaskDefinition, by_name: Mapping[str, TaskDefinition]
+) -> TaskDefinition | None:
+    name = definition.on_exhausted
+    return None if name is None else by_name.get(name)

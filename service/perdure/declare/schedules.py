@@ -11,6 +11,7 @@ from types import NoneType
 from typing import Any, Final
 
 from perdure.declare.definition import TaskDefinition
+from perdure.declare.kind import TaskKind
 from perdure.declare.new_schedule import NewSchedule
 from perdure.declare.registry import place_problems
 from perdure.errors import PerdureError
@@ -47,7 +48,12 @@ class Schedules:
         self, definitions: Iterable[TaskDefinition], problems: list[str]
     ) -> tuple[NewSchedule, ...]:
         """All of them; what is wrong with each, and with all together, goes to `problems`."""
-        tasks = {name: definition for definition in definitions for name in definition.names}
+        tasks = {
+            name: definition
+            for definition in definitions
+            for name in definition.names
+            if isinstance(name, str)
+        }
         found: dict[str, NewSchedule] = {}
         for schedule in self._resolved(problems):
             key, label = schedule.key, f"schedule {schedule.key!r}"
@@ -87,6 +93,8 @@ def _checked(
     schedule: NewSchedule, tasks: Mapping[str, TaskDefinition]
 ) -> tuple[list[str], NewSchedule]:
     """What is wrong with it; and it, with a metadata that needs the task's type no more."""
+    if not isinstance(schedule.task, str | TaskKind):
+        return [*schedule.problems()], schedule
     options: dict[str, Any] = {**schedule.options}
     queue, priority = options.get("queue"), options.get("priority")
     wrong = [

@@ -26,7 +26,10 @@ def said_shortly(
 
     def said(task: TaskBuilder[Any, Any, Any, Any]) -> None:
         _ = task.named(kind) if isinstance(kind, str) else task.of(kind)
-        task.handled_by(cast("Any", handler)).requires(*requires)
+        task.handled_by(cast("Any", handler))
+        if isinstance(requires, str):
+            raise TypeError(f"requires={requires!r}: give a tuple of names")
+        task.requires(*requires)
         _ = task.isolated() if isolated else task
         _ = task if queue is None else task.on_queue(queue)
         _ = task if priority is None else task.with_priority(priority)

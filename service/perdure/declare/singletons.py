@@ -56,8 +56,10 @@ def singleton_definition(
     """The task that holds a singleton.
 
     Raises:
-        TypeError: the factory takes neither nothing nor the context.
+        TypeError: the factory takes neither nothing nor the context; the name is no text.
     """
+    if not isinstance(name, str):
+        raise TypeError("give a text as its name")
     made = _taking_context(factory)
     key = f"{SINGLETON_PREFIX}{name}"
 

@@ -10,6 +10,7 @@ from typing import Any, Final, Generic, Protocol, Self, TypeAlias, TypeVar, cast
 
 from perdure.declare import handlers
 from perdure.declare.annotations import Types, types_of
+from perdure.declare.collecting import Collecting
 from perdure.declare.context import TaskContext
 from perdure.declare.definition import (
     Handler,
@@ -23,7 +24,7 @@ from perdure.declare.lifespans import Lifespan
 from perdure.declare.machine import StateMachine
 from perdure.declare.registry import Registry
 from perdure.declare.sync_context import SyncTaskContext
-from perdure.errors import PerdureError, RegistrationError
+from perdure.errors import RegistrationError
 from perdure.tasks.checkpoints import Upgrade
 from perdure.tasks.codec import Payload
 from perdure.tasks.outcomes import Outcome, seconds_of
@@ -98,6 +99,8 @@ class TaskBuilder(Generic[M, X, R, E]):
 
     def of(self, kind: TaskKind[M2, X2, R2, E2]) -> TaskBuilder[M2, X2, R2, E2]:
         """Name and types of a kind."""
+        if not isinstance(kind, TaskKind):
+            raise TypeError(f"of({kind!r}): give a TaskKind; a name goes to .named()")
         self._said["name"] = kind.name
         self._types.update({what: getattr(kind, what) for what in _TYPES})
         return cast("TaskBuilder[M2, X2, R2, E2]", self)
@@ -219,6 +222,8 @@ class TaskBuilder(Generic[M, X, R, E]):
 
     def with_retry_policy(self, policy: RetryPolicy) -> Self:
         """As `with_retry`, for a policy that several tasks share."""
+        if not isinstance(policy, RetryPolicy):
+            raise TypeError(f"with_retry_policy({policy!r}): give a RetryPolicy")
         self._said["retry"] = policy
         return self
 
@@ -350,26 +355,6 @@ class TaskBuilder(Generic[M, X, R, E]):
     @property
     def _collecting(self) -> Collecting:
         return Collecting(self.problems)
-
-
-class Collecting:
-    """A block whose complaints about arguments are kept as problems."""
-
-    __slots__ = ("_problems",)
-
-    def __init__(self, problems: list[str]) -> None:
-        self._problems = problems
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(
-        self, _kind: type[BaseException] | None, error: BaseException | None, _trace: object
-    ) -> bool:
-        if isinstance(error, (TypeError, ValueError, PerdureError)):
-            self._problems.append(str(error))
-            return True
-        return False
 
 
 def declare(

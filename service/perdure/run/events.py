@@ -320,7 +320,7 @@ class ReloadRefused(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SettingsOdd(Event):
-    """The settings hold, but something beside them does not look right: an unknown variable."""
+    """All holds, but something does not look right: an unknown variable, a name that is near."""
 
     names: ClassVar[tuple[str, ...]] = ("settings.odd",)
     warning: str

@@ -31,7 +31,7 @@ from perdure.settings.keys import (
     show,
 )
 from perdure.settings.masking import mask, masker, redact
-from perdure.settings.sources import Loaded, colors_wanted, describe, load, variable_of
+from perdure.settings.sources import Loaded, check, colors_wanted, describe, load, variable_of
 from perdure.settings.units import parse_bytes, parse_duration, show_bytes, show_duration
 
 __all__ = [
@@ -47,6 +47,7 @@ __all__ = [
     "Retention",
     "Scheduling",
     "Settings",
+    "check",
     "colors_wanted",
     "connection_parameters",
     "describe",

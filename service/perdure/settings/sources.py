@@ -98,6 +98,16 @@ def load(
     return Loaded(settings, sources, _warnings({*own_unknown, *near_unknown}))
 
 
+def check(builder: Mapping[str, Any]) -> None:
+    """Look at a program's own defaults by themselves, whatever will beat them where it runs.
+
+    Raises:
+        ConfigurationError: as `load`.
+    """
+    problems: list[str] = []
+    _validated(_checked(_flat(builder), "builder", problems), problems)
+
+
 def describe(loaded: Loaded) -> list[tuple[str, str, str]]:
     """Every setting as (dotted key, value for people with secrets masked, source)."""
     return [(key, show(loaded.settings, key), loaded.sources[key]) for key in KEYS]

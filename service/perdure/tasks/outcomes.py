@@ -24,10 +24,11 @@ WAIT_KEY_BYTES_MAX = 500
 
 def seconds_of(value: float | timedelta) -> float:
     """A length of time in seconds; ValueError unless it lies within 0 and a hundred years."""
-    seconds = value.total_seconds() if isinstance(value, timedelta) else float(value)
-    if not (math.isfinite(seconds) and 0 <= seconds <= DELAY_SECONDS_MAX):
+    seconds = value.total_seconds() if isinstance(value, timedelta) else value
+    is_number = isinstance(seconds, int | float) and not isinstance(seconds, bool)
+    if not is_number or not (math.isfinite(seconds) and 0 <= seconds <= DELAY_SECONDS_MAX):
         raise ValueError(f"{value!r} is not a delay: give 0 or more seconds, or a timedelta")
-    return seconds
+    return float(seconds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,12 +79,16 @@ class Suspended:
     wait_key: str | None = None
 
     def __post_init__(self) -> None:
+        if self.until is not None and not isinstance(self.until, datetime):
+            raise TypeError(f"until={self.until!r}: give a datetime with a time zone")
         if self.until is not None and self.until.utcoffset() is None:
             raise ValueError(f"until={self.until!r} has no time zone: use datetime.now(UTC) + ...")
         _ = self.until_text
         key = self.wait_key
         if key is None:
             return
+        if not isinstance(key, str):
+            raise TypeError(f"wait_key={key!r}: give a text")
         if not 0 < len(key.encode("utf-8", "surrogatepass")) <= WAIT_KEY_BYTES_MAX:
             raise ValueError(f"a wait key has 1 to {WAIT_KEY_BYTES_MAX} bytes, not {len(key)}")
         if "\0" in key or any("\ud800" <= c <= "\udfff" for c in key):

@@ -44,7 +44,7 @@ class Exponential:
     ) -> None:
         self.base = seconds_of(base)
         self.cap = seconds_of(cap)
-        if not (math.isfinite(factor) and factor >= 1):
+        if not (isinstance(factor, int | float) and math.isfinite(factor) and factor >= 1):
             raise ValueError(f"factor={factor!r}: give a number of 1 or more")
         self.factor = float(factor)
 
@@ -86,13 +86,15 @@ class Linear:
 class Delays:
     """A list of delays, in seconds or timedeltas, whose last entry repeats.
 
-    ValueError if it is empty or has an entry that is no delay.
+    ValueError if it is empty or has an entry that is no delay, TypeError if it is no list.
     """
 
     __slots__ = ("seconds",)
     jitter: ClassVar[float] = 0.0
 
     def __init__(self, delays: Sequence[float | timedelta]) -> None:
+        if isinstance(delays, str) or not isinstance(delays, Sequence):
+            raise TypeError(f"delays={delays!r}: give a list of seconds or timedeltas")
         if not delays:
             raise ValueError("a list of delays needs at least one entry")
         self.seconds = tuple(seconds_of(delay) for delay in delays)
@@ -125,10 +127,13 @@ class RetryPolicy:
     give_up_on: tuple[type[BaseException], ...] = ()
 
     def __post_init__(self) -> None:
-        if self.max_retries is not None and self.max_retries < UNLIMITED:
-            raise ValueError(f"max_retries={self.max_retries}: give 0 or more, or UNLIMITED")
-        if self.jitter is not None and not 0 <= self.jitter <= 1:
-            raise ValueError(f"jitter={self.jitter}: give a number from 0 to 1")
+        most, jitter, backoff = self.max_retries, self.jitter, self.backoff
+        if most is not None and (type(most) is not int or most < UNLIMITED):
+            raise ValueError(f"max_retries={most!r}: give 0 or more, or UNLIMITED")
+        if jitter is not None and not (isinstance(jitter, int | float) and 0 <= jitter <= 1):
+            raise ValueError(f"jitter={jitter!r}: give a number from 0 to 1")
+        if backoff is not None and not isinstance(backoff, Backoff):
+            raise ValueError(f"backoff={backoff!r}: give Exponential, Linear or Delays")
 
     def gives_up(self, thrown: type[BaseException]) -> bool:
         """Whether a failure by an exception of this class is final."""

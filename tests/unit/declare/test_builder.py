@@ -9,10 +9,11 @@ from typing import Any, TypeAlias
 import pytest
 from pydantic import BaseModel
 
-from perdure.declare.builder import EVENTS, Declared, ServiceBuilder
+from perdure.declare.builder import Declared, ServiceBuilder
 from perdure.declare.context import TaskContext
 from perdure.declare.definition import TaskDefinition
 from perdure.declare.kind import TaskKind
+from perdure.declare.listeners import EVENTS
 from perdure.declare.sync_context import SyncTaskContext
 from perdure.declare.task_builder import TaskBuilder, define
 from perdure.errors import RegistrationError

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Callable
 from datetime import UTC, datetime, time, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -32,6 +34,30 @@ def test_disk_free_is_about_the_volume_of_a_path(tmp_path: Path) -> None:
     assert not DiskFree(str(tmp_path), 2**62)()
     with pytest.raises(FileNotFoundError):
         DiskFree(tmp_path / "gone", 1)()
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (lambda: DiskFree("/", -1), "bytes=-1: give a whole number, 0 or more"),
+        (lambda: DiskFree("/", "1GB"), "bytes='1GB': give a whole number"),  # type: ignore[arg-type]
+        (lambda: DiskFree("", 1), "path='': give a path"),
+        (lambda: DiskFree(None, 1), "path=None: give a path"),  # type: ignore[arg-type]
+        (lambda: Reachable("", 80), "host='': give a name or an address"),
+        (lambda: Reachable("http://a", 80), "host='http://a': give a name or an address, without"),
+        (lambda: Reachable("a:80", 80), "host='a:80'"),
+        (lambda: Reachable("a", "80"), "port='80': give a port"),  # type: ignore[arg-type]
+        (lambda: Reachable("a", 80, timeout=0), "timeout=0: give more than 0 seconds"),
+    ],
+)
+def test_a_probe_refuses_what_can_never_hold(make: Callable[[], object], says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        make()
+
+
+def test_a_host_is_a_name_or_an_address() -> None:
+    for host in ("localhost", "pay.example", "127.0.0.1", "::1", "fe80::1%eth0", "2001:db8::1"):
+        assert Reachable(host, 80).host == host
 
 
 MONDAY = datetime(2026, 3, 2, tzinfo=UTC)
@@ -64,9 +90,12 @@ def test_a_window_is_open_between_two_times_of_day(window: TimeWindow, hours: ob
         (("09:00", "17:00", "UTC", "mon"), "give some of mon, tue"),
         (("09:00", "17:00", "UTC", ()), "give some of mon, tue"),
         ((time(9, tzinfo=UTC), "17:00"), "has a zone of its own"),
+        ((9, 17), "9 is no time of day"),
+        (("09:00", "17:00", 5), "timezone=5: there is no such time zone"),
+        (("09:00", "17:00", "UTC", 5), "weekdays=5: give some of mon, tue"),
     ],
 )
-def test_a_window_that_cannot_be_is_refused(arguments: tuple[str, ...], says: str) -> None:
+def test_a_window_that_cannot_be_is_refused(arguments: tuple[Any, ...], says: str) -> None:
     with pytest.raises(ValueError, match=says):
         TimeWindow(*arguments)
 
@@ -78,9 +107,12 @@ def test_a_window_that_cannot_be_is_refused(arguments: tuple[str, ...], says: st
         (("a\n", lambda: True), {}, "its name has 1 to 128 characters"),
         (("net", True), {}, "its probe is not a function"),
         (("net", Reachable), {}, "its probe is not a function"),
+        ((["net"], lambda: True), {}, "its name has 1 to 128 characters"),
+        (("net", lambda host: True), {}, "its probe is called without arguments, and needs some"),
+        (("net", lambda: True), {"every": "5"}, "every: '5' is not a delay"),
         (("net", lambda: True), {"every": -1}, "every: -1 is not a delay"),
         (("net", lambda: True), {"every": 0}, "ask at most every 0.01 s"),
-        (("net", lambda: True), {"debounce": "soon"}, "debounce: could not convert"),
+        (("net", lambda: True), {"debounce": "soon"}, "debounce: 'soon' is not a delay"),
     ],
 )
 def test_what_is_wrong_with_a_constraint_is_said_at_build(
