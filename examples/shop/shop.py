@@ -1,5 +1,7 @@
 """A shop whose index, prices and mails have keys: what runs once, and what runs one by one."""
 
+from typing import Any
+
 from pydantic import BaseModel
 
 from perdure import TaskContext, TaskKind, TaskService
@@ -25,6 +27,16 @@ async def index_product(context: TaskContext[Product, None]) -> None:
 @builder.task(price)
 async def set_price(context: TaskContext[Product, None]) -> None:
     context.logger.info("priced", price=context.metadata.price)
+
+
+@builder.task("mail.digest")
+async def send_digest(context: TaskContext[None, None]) -> None:
+    context.logger.info("digested")
+
+
+@builder.task("order.confirm")
+async def confirm_order(context: TaskContext[dict[str, Any], None]) -> None:
+    context.logger.info("confirmed", order=context.metadata.get("order"))
 
 
 async def send_welcome(context: TaskContext[Product, None]) -> None:
