@@ -276,7 +276,7 @@ def test_who_waits_for_something_else_asks_when_that_is_over(database: Database)
     later = enqueue(database, delay="1 hour")
     assert enqueue(database) == 4
     assert states(database) == {1: "pend", 2: "bloc", 3: "sche", 4: "pend"}
-    assert database.rows("select waiting_for from perdure.task(%s)", [after]) == [("tasks 1",)]
+    assert database.rows("select waiting_for from perdure.task(%s)", [after]) == [("task 1",)]
     database.execute(
         "update perdure.waiting set due_at = clock_timestamp() where task_id = %s", [later]
     )

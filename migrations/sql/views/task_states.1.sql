@@ -18,7 +18,7 @@ select t.id, t.name, coalesce(t.queue, y.queue, 'default') as queue,
         when w.task_id is not null then w.reason
         else coalesce(p.reason, 'first') end as reason,
     case
-        when w.blockers > 0 then 'tasks ' || (
+        when w.blockers > 0 then case when w.blockers = 1 then 'task ' else 'tasks ' end || (
             select string_agg(e.after_id::text, ', ' order by e.after_id)
             from (select e.after_id from perdure.edges as e where e.task_id = t.id order by e.after_id limit 10) as e)
             || case when w.blockers > 10 then ' and ' || w.blockers - 10 || ' more' else '' end

@@ -154,6 +154,8 @@ def update(given: Given, id: int, asked: Asked, *, as_json: bool) -> int:
         "deadline_at": moment("--deadline-at", asked.deadline_at),
         "clear": asked.clear and [name.replace("-", "_") for name in asked.clear],
     }
+    if not any(value is not None for value in changes.values()):
+        raise typer.BadParameter("say what to change: --metadata, --queue, --delay or another")
     return _update(given, [id], changes, as_json=as_json)
 
 

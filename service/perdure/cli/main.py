@@ -47,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (errors.PerdureError, TimeoutError) as error:
         # One line per wrong setting, or the end of the server's log.
         several = isinstance(error, errors.ConfigurationError | errors.EmbeddedServerError)
-        return _say(str(error), _code(error), debug=debug, several=several)
+        return _say(_told(error), _code(error), debug=debug, several=several)
     except Exception as error:  # noqa: BLE001  (the last one who could tell people)
         text = f"{type(error).__name__}: {error} (--debug shows where)"
         return _say(text, EXIT_FAILED, debug=debug)
@@ -77,6 +77,15 @@ def _code(error: Exception) -> int:
         return EXIT_CONFIGURATION
     wrong_words = isinstance(error, errors.InvalidArgument | errors.UnencodableValue)
     return EXIT_USAGE if wrong_words else EXIT_FAILED
+
+
+def _told(error: Exception) -> str:
+    """What an error says; a refusal of what was typed speaks of options."""
+    if not isinstance(error, errors.InvalidArgument | errors.QueueFull | errors.KeyTaken):
+        return str(error)
+    from perdure.cli import words
+
+    return words.spoken(str(error))
 
 
 def _usage(error: TyperException) -> str:

@@ -1,0 +1,27 @@
+"""What the database and the clients refuse, said with the words of the command line."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final
+
+_OPTIONS: Final[Mapping[str, str]] = MappingProxyType(
+    {name: f"--{name.replace('_', '-')}" for name in (
+        *("run_at", "unique_key", "unique_for", "max_delay", "max_retries", "expires_at"),
+        *("deadline_at", "wait_key", "signal_key", "execution_metadata", "max_depth"),
+        *("misfire_grace", "expires_after", "catch_up", "max_catch_up", "older_than"),
+    )}
+    | {"retry_delays": "--retry-delay", "start_at": "--start", "end_at": "--end", "tags": "--tag"}
+    | {"states": "--state"}
+)  # fmt: skip
+_NAMES: Final = re.compile(rf"\b(?:{'|'.join(_OPTIONS)})\b(?!=)")
+_NULL: Final = re.compile(r"; null is all of them|\bgive null\b")
+_INSTEAD: Final = {"; null is all of them": "; leave it out for all", "give null": "give none"}
+
+
+def spoken(text: str) -> str:
+    """A refusal whose arguments are called as the options are: `run_at` is `--run-at`."""
+    text = _NULL.sub(lambda found: _INSTEAD[found.group()], text)
+    return _NAMES.sub(lambda found: _OPTIONS[found.group()], text)
