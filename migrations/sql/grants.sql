@@ -64,7 +64,7 @@ begin
                 ('{worker}', 'select, insert, update', '{lanes,task_types}', null),
                 ('{worker}', 'select, insert', '{queues}', null),
                 ('{worker}', 'update', '{queues}', '{awaited,depth,sampled_at}'),
-                ('{worker,reader,operator}', 'select', '{settings,schema_version,task_states,queue_states,schedule_states,fires,misplaced_tasks,unserved_tasks,constraint_states}', null),
+                ('{worker,reader,operator}', 'select', '{settings,schema_version,task_states,queue_states,schedule_states,fires,misplaced_tasks,unserved_tasks,constraint_states,known_names}', null),
                 ('{worker,operator}', 'select', '{schedules}', null), ('{operator}', 'select', '{access,audit}', null)
             ), routines (roles, names) as (values
                 ('{producer,worker,operator}', '{enqueue,enqueue_many,enqueue_on_change,task,cancel,retry,proceed,proceed_waiting,repeat,run_now,update_task,history}'),

@@ -7,6 +7,7 @@ from typing import Final, Literal
 import typer
 
 from perdure.cli.given import Given
+from perdure.cli.names import Known, known
 from perdure.cli.opening import open_client
 from perdure.cli.output import Output
 from perdure.store.operations import AS_IT_IS
@@ -36,43 +37,50 @@ def queues(given: Given, *, as_json: bool) -> int:
     return 0
 
 
-def set_queue(given: Given, queue: str, *, max_depth: str | None, concurrency: str | None) -> int:
+def set_queue(
+    given: Given, queue: str, *, max_depth: str | None, concurrency: str | None, as_json: bool
+) -> int:
     """Bound a queue, or take a bound away."""
+    depth, slots = _bound("--max-depth", max_depth, 0), _bound("--concurrency", concurrency, 1)
+    if depth == slots == AS_IT_IS:
+        raise typer.BadParameter("give --max-depth, --concurrency or both; none takes a bound away")
+    if queue == "*":
+        raise typer.BadParameter("bounds are of one queue, not of *: set them for each")
     with open_client(given) as client:
-        client.set_queue(
-            queue,
-            max_depth=_bound("--max-depth", max_depth),
-            concurrency=_bound("--concurrency", concurrency),
-        )
-    Output().line(f"queue {queue} set")
-    return 0
+        found = known(client, "queue", queue)
+        answer = client.set_queue(queue, max_depth=depth, concurrency=slots)
+    return _told(found, answer, f"queue {queue} set", as_json=as_json)
 
 
-def _bound(option: str, text: str | None) -> int | None:
+def _bound(option: str, text: str | None, least: int) -> int | None:
     """What an option says of a bound: nothing, `none`, or a whole number."""
     if text is None:
         return AS_IT_IS
     if text == "none":
         return None
-    if not (text.isascii() and text.removeprefix("-").isdigit()):  # the database says how small
-        raise typer.BadParameter(f"{text!r}: write a whole number, or none", param_hint=option)
+    if not (text.isascii() and text.isdigit()) or int(text) < least:
+        raise typer.BadParameter(
+            f"{text!r}: write a whole number, {least} or more, or none", param_hint=option
+        )
     return int(text)
 
 
-def pause(given: Given, queue: str, *, stop_running: bool) -> int:
+def pause(given: Given, queue: str, *, stop_running: bool, as_json: bool) -> int:
     """Pause a queue."""
     with open_client(given) as client:
+        found = known(client, "queue", queue)
         answer = client.pause_queue(queue, stop_running=stop_running)
-    Output().line(f"queue {queue} {answer.replace('_', ' ')}")
-    return 0
+    text = f"queue {queue} {answer.replace('_', ' ')}"
+    return _told(found, answer, text, as_json=as_json)
 
 
-def resume(given: Given, queue: str) -> int:
+def resume(given: Given, queue: str, *, as_json: bool) -> int:
     """Resume a queue."""
     with open_client(given) as client:
+        found = known(client, "queue", queue)
         answer = client.resume_queue(queue)
-    Output().line(f"queue {queue} {answer.replace('_', ' ')}")
-    return 0
+    text = f"queue {queue} {answer.replace('_', ' ')}"
+    return _told(found, answer, text, as_json=as_json)
 
 
 def constraints(given: Given, *, as_json: bool) -> int:
@@ -94,13 +102,16 @@ def constraints(given: Given, *, as_json: bool) -> int:
     return 0
 
 
-def set_constraint(given: Given, name: str, satisfied: Literal["on", "off", "unset"]) -> int:
+def set_constraint(
+    given: Given, name: str, satisfied: Literal["on", "off", "unset"], *, as_json: bool
+) -> int:
     """Say for the whole cluster whether a constraint holds."""
     said = {word: value for value, word in _SAID.items()}.get(satisfied)
     with open_client(given) as client:
+        found = known(client, "constraint", name)
         answer = client.set_constraint(name, said)
-    Output().line(f"constraint {name} {satisfied} ({answer})")
-    return 0
+    text = f"constraint {name} {satisfied} ({answer})"
+    return _told(found, answer, text, as_json=as_json)
 
 
 def workers(given: Given, *, as_json: bool) -> int:
@@ -130,6 +141,17 @@ def drain(given: Given, id: int) -> int:
     if answer == "not_found":
         raise typer.BadParameter(f"there is no worker {id}: `perdure workers` lists them")
     Output().line(f"worker {id} {answer.replace('_', ' ')}")
+    return 0
+
+
+def _told(found: Known, answer: str, text: str, *, as_json: bool) -> int:
+    """Say what was done, and that nobody uses the name if so: it may be a typo, or come later."""
+    output = Output(as_json=as_json)
+    if as_json:
+        output.document({found.kind: found.name, "answer": answer, **found.document()})
+    output.line(text)
+    if found.hint:
+        output.line(found.hint)
     return 0
 
 

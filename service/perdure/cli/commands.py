@@ -266,29 +266,35 @@ def set_queue(
     queue: options.QueueToSet,
     max_depth: options.MaxDepth = None,
     concurrency: options.QueueConcurrency = None,
+    as_json: options.Json = False,
 ) -> int:
     """Bound how deep a queue gets and what a worker runs of it."""
     from perdure.cli import admin
 
-    return admin.set_queue(given(context), queue, max_depth=max_depth, concurrency=concurrency)
+    return admin.set_queue(
+        given(context), queue, max_depth=max_depth, concurrency=concurrency, as_json=as_json
+    )
 
 
 @app.command()
 def pause(
-    context: typer.Context, queue: options.QueueName, stop_running: options.StopRunning = False
+    context: typer.Context,
+    queue: options.QueueName,
+    stop_running: options.StopRunning = False,
+    as_json: options.Json = False,
 ) -> int:
     """Let no worker take tasks of a queue."""
     from perdure.cli import admin
 
-    return admin.pause(given(context), queue, stop_running=stop_running)
+    return admin.pause(given(context), queue, stop_running=stop_running, as_json=as_json)
 
 
 @app.command()
-def resume(context: typer.Context, queue: options.QueueName) -> int:
+def resume(context: typer.Context, queue: options.QueueName, as_json: options.Json = False) -> int:
     """Let workers take tasks of a queue again."""
     from perdure.cli import admin
 
-    return admin.resume(given(context), queue)
+    return admin.resume(given(context), queue, as_json=as_json)
 
 
 # Constraints.
@@ -304,7 +310,10 @@ def constraints(context: typer.Context, as_json: options.Json = False) -> int:
 
 @app.command("set-constraint")
 def set_constraint(
-    context: typer.Context, name: options.ConstraintName, satisfied: options.OnOff
+    context: typer.Context,
+    name: options.ConstraintName,
+    satisfied: options.OnOff,
+    as_json: options.Json = False,
 ) -> int:
     """Say for all workers whether a constraint holds.
 
@@ -312,4 +321,4 @@ def set_constraint(
     """
     from perdure.cli import admin
 
-    return admin.set_constraint(given(context), name, satisfied)
+    return admin.set_constraint(given(context), name, satisfied, as_json=as_json)

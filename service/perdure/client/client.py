@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast, overload
 from typing_extensions import Unpack
 
 from perdure.client import requests
+from perdure.client.arguments import several
 from perdure.client.gathering import Gatherer
 from perdure.client.opening import open_database
 from perdure.client.operator import Operator
@@ -22,7 +23,7 @@ from perdure.settings import Settings
 from perdure.store import operations
 from perdure.store.database import Database
 from perdure.store.operations import Added, Operation
-from perdure.store.perform import copy_in, perform, perform_all
+from perdure.store.perform import copy_in, perform_all
 from perdure.store.views import (
     HistoryEntry,
     TaskSummary,
@@ -220,18 +221,18 @@ class TaskClient(Scheduler, Operator):
         """
         patience = Patience(timeout)
         while True:
-            ended = read_result(id, kind, await perform(self._database, operations.result(id)))
+            ended = read_result(id, kind, await self._do(operations.result(id)))
             if isinstance(ended, Ended):
                 return ended.value
             await patience.wait(f"task {id} has not ended")
 
     async def get(self, id: int) -> TaskView | None:
         """Everything about a task; None for an unknown one."""
-        return await perform(self._database, operations.task(id))
+        return await self._do(operations.task(id))
 
     async def history(self, id: int) -> list[HistoryEntry]:
         """What happened to a task, in order of time; empty for an unknown one."""
-        return await perform(self._database, operations.history(id))
+        return await self._do(operations.history(id))
 
     def search(self, **filters: Unpack[SearchOptions]) -> TaskSearch:
         """Tasks that match: iterate (`async for`) or take pages; newest first."""
@@ -256,7 +257,7 @@ class TaskClient(Scheduler, Operator):
         changes, patience = Changes(), Patience()
         while True:
             if ids is not None:
-                seen = await perform(self._database, operations.watch(list(ids)))
+                seen = await self._do(operations.watch(several("ids", ids, "ids")))
             else:
                 search = self.search(tag=tag, unique_key=unique_key, order="asc")
                 seen = [task async for task in search]

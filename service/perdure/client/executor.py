@@ -1,11 +1,12 @@
-"""Who carries an operation out: the pool, or the caller's own connection."""
+"""Who carries an operation out, if its arguments are right: the pool, or the caller's own."""
 
 from __future__ import annotations
 
 from typing import TypeVar
 
+from perdure.client.arguments import checked
 from perdure.store import binding
-from perdure.store.database import Database
+from perdure.store.database import Database, statements
 from perdure.store.operations import Operation
 from perdure.store.perform import perform, perform_sync
 
@@ -18,7 +19,8 @@ class Executor:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def _do(self, operation: Operation[A], on: object | None) -> A:
+    async def _do(self, operation: Operation[A], on: object | None = None) -> A:
+        checked(operation, statements(self._database.schema_name)[operation.statement])
         if on is None:
             return await perform(self._database, operation)
         params = operation.params
@@ -32,7 +34,8 @@ class SyncExecutor:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def _do(self, operation: Operation[A], on: object | None) -> A:
+    def _do(self, operation: Operation[A], on: object | None = None) -> A:
+        checked(operation, statements(self._database.schema_name)[operation.statement])
         if on is None:
             return perform_sync(self._database, operation)
         params = operation.params

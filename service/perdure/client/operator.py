@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 from typing_extensions import Unpack
 
 from perdure.client import requests
+from perdure.client.arguments import seconds, texts
 from perdure.client.executor import Executor
 from perdure.client.requests import SignalOptions, UpdateOptions
 from perdure.store import operations
-from perdure.store.perform import perform
 from perdure.store.views import BulkCancelled, ConstraintState, QueueState, WorkerState
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ class Operator(Executor):
 
         Without one the signal is kept for `keep_for` (seconds); 0 keeps nothing: not_found.
         """
-        kept = requests.seconds("keep_for", keep_for)
+        kept = seconds("keep_for", keep_for)
         operation = operations.proceed_waiting(wait_key, requests.signal_of(signal), kept)
         return await self._do(operation, on)
 
@@ -119,7 +119,6 @@ class Operator(Executor):
         on: CallersConnection | None = None,
     ) -> int:
         """Do what `retry` does for all failed (or cancelled) tasks that match; how many."""
-        requests.moment("since", since)
         operation = operations.retry_where(
             name=name, state=state, since=since, error_type=error_type, dry_run=dry_run
         )
@@ -144,8 +143,8 @@ class Operator(Executor):
         """
         operation = operations.reschedule_where(
             name=name, state=state, tag=tag, unique_key=unique_key, queue=queue,
-            delay=None if delay is None else requests.seconds("delay", delay),
-            run_at=requests.moment("run_at", run_at), dry_run=dry_run,
+            delay=None if delay is None else seconds("delay", delay),
+            run_at=run_at, dry_run=dry_run,
         )  # fmt: skip
         return await self._do(operation, on)
 
@@ -163,14 +162,14 @@ class Operator(Executor):
         followed by what lives, or holds a unique key stays. Not one transaction but many short
         ones; `told` is called with the count after each.
         """
-        seconds = requests.seconds("older_than", older_than)
+        age, ended = seconds("older_than", older_than), texts("states", states)
         done = 0
         after: int | None = 0
         while after is not None:
             operation = operations.prune_after(
-                seconds, states, dry_run=dry_run, after=after, at_most=operations.PRUNE_LOOKS
+                age, ended, dry_run=dry_run, after=after, at_most=operations.PRUNE_LOOKS
             )
-            pruned, after = await perform(self._database, operation)
+            pruned, after = await self._do(operation)
             done += pruned
             if told is not None:
                 told(done)
@@ -222,16 +221,25 @@ class Operator(Executor):
 
     async def queue_depth(self, queue: str) -> int:
         """Tasks of a queue that are due or running."""
-        return await perform(self._database, operations.queue_depth(queue))
+        return await self._do(operations.queue_depth(queue))
 
     async def queues(self) -> list[QueueState]:
         """Every queue that is used or set, by name."""
-        return await perform(self._database, operations.queue_states())
+        return await self._do(operations.queue_states())
 
     async def constraints(self) -> list[ConstraintState]:
         """Every constraint that somebody requires, declares or satisfies, by name."""
-        return await perform(self._database, operations.constraint_states())
+        return await self._do(operations.constraint_states())
+
+    async def names(self, kind: operations.NameKind) -> list[str]:
+        """The names of a kind (task, queue, constraint, schedule) that anybody uses, in order.
+
+        Setting a constraint or pausing a queue works for any name: one that comes later is told of
+        it. What is not among these is nobody's yet, or a typo.
+        """
+        requests.kind_of_names(kind)
+        return await self._do(operations.known_names(kind))
 
     async def workers(self) -> list[WorkerState]:
         """Every worker process, by name."""
-        return await perform(self._database, operations.worker_states())
+        return await self._do(operations.worker_states())

@@ -6,8 +6,19 @@ import json
 import uuid
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any, Final, Literal, TypeAlias, TypedDict
+from typing import Any, Final, Literal, TypeAlias, TypedDict, get_args
 
+from perdure.client.arguments import (
+    known,
+    moment,
+    optional_text,
+    seconds,
+    several,
+    span,
+    text,
+    texts,
+    whole,
+)
 from perdure.declare.kind import (
     Answer,
     Edge,
@@ -24,6 +35,7 @@ from perdure.store.operations import (
     Added,
     Change,
     Entry,
+    NameKind,
     Signal,
     as_json,
 )
@@ -33,10 +45,8 @@ Task: TypeAlias = TaskKind[Any, Any, Any, Any] | str
 UniqueKeyOf: TypeAlias = Callable[[NewTask[Any, Any]], tuple[str, str] | None]
 """A registry's rule: the unique key and policy of a task that was enqueued without them."""
 
-DELAY_SECONDS_MAX: Final = 100 * 365.25 * 86_400
 COPY_BLOCK_SIZE: Final = 128 * 1024
 """Characters of text that one write of COPY carries at least."""
-_OPTIONS: Final = frozenset(EnqueueOptions.__annotations__)
 _COPY_ESCAPES: Final = str.maketrans({"\\": r"\\", "\t": r"\t", "\n": r"\n", "\r": r"\r"})
 _BY_POSITION: Final = '{"position": '
 _COPY_NULL: Final = r"\N"
@@ -122,33 +132,30 @@ def entry_of(
     ruled = unique_key_of(task) if unique_key_of and not options.get("unique_key") else None
     if not options and ruled is None:
         return Entry(text("name", task.name), task.metadata_json())
-    if unknown := sorted(options.keys() - _OPTIONS):
-        raise InvalidArgument(
-            f"{unknown[0]!r} is no option: there are {', '.join(sorted(_OPTIONS))}"
-        )
+    known(options, EnqueueOptions)
     key, policy = ruled or (options.get("unique_key"), None)
     policy = options.get("unique_policy") or policy
     headers, delays = options.get("headers"), options.get("retry_delays")
     return Entry(
         name=text("name", task.name),
         metadata=task.metadata_json(),
-        queue=_optional_text("queue", options.get("queue")),
-        priority=_whole("priority", options.get("priority")),
-        delay=_span("delay", options.get("delay")),
+        queue=optional_text("queue", options.get("queue")),
+        priority=whole("priority", options.get("priority")),
+        delay=span("delay", options.get("delay")),
         run_at=moment("run_at", options.get("run_at")),
-        unique_key=_optional_text("unique_key", key),
-        unique_policy=_optional_text("unique_policy", policy),
-        tags=_texts("tags", options.get("tags")),
-        requires=_texts("requires", options.get("requires")),
+        unique_key=optional_text("unique_key", key),
+        unique_policy=optional_text("unique_policy", policy),
+        tags=texts("tags", options.get("tags")),
+        requires=texts("requires", options.get("requires")),
         headers=None if headers is None else encode_json(headers),
-        max_retries=_whole("max_retries", options.get("max_retries")),
+        max_retries=whole("max_retries", options.get("max_retries")),
         retry_delays=None if delays is None else [seconds("retry_delays", d) for d in delays],
         execution_metadata=task.execution_metadata_json(),
         request_id=None if key is None else str(uuid.uuid4()),
         expires_at=moment("expires_at", options.get("expires_at")),
         deadline_at=moment("deadline_at", options.get("deadline_at")),
-        unique_for=_span("unique_for", options.get("unique_for")),
-        max_delay=_span("max_delay", options.get("max_delay")),
+        unique_for=span("unique_for", options.get("unique_for")),
+        max_delay=span("max_delay", options.get("max_delay")),
         after=_after(options.get("after"), many),
     )
 
@@ -163,6 +170,8 @@ def entry_texts(
     """
     many, size = object(), 0
     for position, task in enumerate(tasks):
+        if not isinstance(task, NewTask):
+            raise InvalidArgument(f"tasks[{position}]={task!r}: give a NewTask")
         kinds.append(task.task)
         task.position = (many, position)
         entry = entry_of(task, unique_key_of, many)
@@ -185,8 +194,10 @@ def chained(
     tasks: list[NewTask[Any, Any]] = []
     before: Sequence[NewTask[Any, Any]] = ()
     for stage in stages:
-        now = [stage] if isinstance(stage, NewTask) else list(stage)
+        now = [stage] if isinstance(stage, NewTask) else several("stages", stage, "NewTasks")
         for task in now:
+            if not isinstance(task, NewTask):
+                raise InvalidArgument(f"stages={task!r}: give NewTasks, or lists of them")
             own = list(task.options.get("after") or ())
             known = [edge.task if isinstance(edge, Edge) else edge for edge in own]
             new = [one for one in before if not any(one is parent for parent in known)]
@@ -204,44 +215,53 @@ def enqueued(added: Added) -> Enqueued:
 
 def change_of(options: UpdateOptions) -> Change:
     """An update's arguments as SQL takes them; errors as `entry_of`."""
+    known(options, UpdateOptions)
     metadata, headers = options.get("metadata"), options.get("headers")
     delays = options.get("retry_delays")
     return Change(
         metadata=None if metadata is None else encode_json(metadata),
-        queue=_optional_text("queue", options.get("queue")),
-        priority=_whole("priority", options.get("priority")),
-        delay=_span("delay", options.get("delay")),
+        queue=optional_text("queue", options.get("queue")),
+        priority=whole("priority", options.get("priority")),
+        delay=span("delay", options.get("delay")),
         run_at=moment("run_at", options.get("run_at")),
-        tags=_texts("tags", options.get("tags")),
-        requires=_texts("requires", options.get("requires")),
+        tags=texts("tags", options.get("tags")),
+        requires=texts("requires", options.get("requires")),
         headers=None if headers is None else encode_json(headers),
-        max_retries=_whole("max_retries", options.get("max_retries")),
+        max_retries=whole("max_retries", options.get("max_retries")),
         retry_delays=None if delays is None else [seconds("retry_delays", d) for d in delays],
         expires_at=moment("expires_at", options.get("expires_at")),
         deadline_at=moment("deadline_at", options.get("deadline_at")),
-        clear=_texts("clear", options.get("clear")),
+        clear=texts("clear", options.get("clear")),
     )
 
 
 def signal_of(options: SignalOptions) -> Signal:
     """A proceed's arguments as SQL takes them; errors as `entry_of`."""
-    patch, whole = options.get("patch"), options.get("execution_metadata")
+    known(options, SignalOptions)
+    patch, checkpoint = options.get("patch"), options.get("execution_metadata")
     return Signal(
         patch=None if patch is None else encode_json(patch),
-        execution_metadata=None if whole is None else encode_json(whole),
+        execution_metadata=None if checkpoint is None else encode_json(checkpoint),
         run_at=moment("run_at", options.get("run_at")),
-        signal_key=_optional_text("signal_key", options.get("signal_key")),
+        signal_key=optional_text("signal_key", options.get("signal_key")),
     )
+
+
+def kind_of_names(kind: object) -> None:
+    """InvalidArgument for what is no kind of names."""
+    if kind not in get_args(NameKind):
+        raise InvalidArgument(f"kind={kind!r}: give one of {', '.join(get_args(NameKind))}")
 
 
 def copy_row(task: Task, options: CopyOptions) -> Callable[[Any], str]:
     """The function that makes one line of COPY of one metadata; errors as `entry_of`."""
-    name = text("name", task if isinstance(task, str) else task.name)
+    known(options, CopyOptions)
+    name = text("name", NewTask(task).name)
     dump = encode_json if isinstance(task, str) else task.payloads.metadata.dump
-    moment_, tags = moment("run_at", options.get("run_at")), _texts("tags", options.get("tags"))
+    moment_, tags = moment("run_at", options.get("run_at")), texts("tags", options.get("tags"))
     fields = (
-        _optional_text("queue", options.get("queue")),
-        _whole("priority", options.get("priority")),
+        optional_text("queue", options.get("queue")),
+        whole("priority", options.get("priority")),
         None if moment_ is None else moment_.isoformat(),
         None if tags is None else _array(tags),
     )
@@ -272,38 +292,6 @@ def blocks(rows: Iterable[str]) -> Iterator[bytes]:
         yield "".join(parts).encode()
 
 
-def seconds(field: str, value: float | timedelta) -> float:
-    """A duration in seconds, whichever way it was said; InvalidArgument if it is none."""
-    if isinstance(value, timedelta):
-        return value.total_seconds()
-    if isinstance(value, bool) or not isinstance(value, int | float) or value != value:  # noqa: PLR0124
-        raise InvalidArgument(f"{field}={value!r}: give seconds or a timedelta")
-    return float(value)
-
-
-def moment(field: str, value: datetime | None) -> datetime | None:
-    """A time with a zone, or None; InvalidArgument for anything else."""
-    if value is None:
-        return None
-    if not isinstance(value, datetime) or value.utcoffset() is None:
-        raise InvalidArgument(f"{field}={value!r}: give a datetime with a time zone")
-    return value
-
-
-def many(field: str, value: Any, type_: type) -> list[Any] | None:
-    """One value or several as a list, None as None; InvalidArgument for other types."""
-    if value is None:
-        return None
-    several = isinstance(value, Collection) and not isinstance(value, str)
-    values = list(value) if several else [value]
-    for item in values:
-        if not isinstance(item, type_):
-            raise InvalidArgument(f"{field}={item!r}: give a {type_.__name__}, or several")
-        if isinstance(item, str):
-            text(field, item)
-    return values
-
-
 def _after(
     parents: Sequence[int | Identified | Edge | NewTask[Any, Any]] | None, many: object
 ) -> str | None:
@@ -332,50 +320,6 @@ def _parent(task: object, many: object) -> dict[str, int]:
     if isinstance(id_, bool) or not isinstance(id_, int):
         raise InvalidArgument(f"after={task!r}: give an id, a handle, an edge or a task")
     return {"task": id_}
-
-
-def _span(field: str, value: float | timedelta | None) -> float | None:
-    if value is None:
-        return None
-    span = seconds(field, value)
-    if not 0 <= span <= DELAY_SECONDS_MAX:
-        raise InvalidArgument(f"{field}={value!r}: must lie between 0 and 100 years")
-    return span
-
-
-def _whole(field: str, value: int | None) -> int | None:
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, int) or not -(2**31) <= value < 2**31:
-        raise InvalidArgument(f"{field}={value!r}: give a whole number of 32 bits")
-    return value
-
-
-def text(field: str, value: object) -> str:
-    """A text that PostgreSQL can hold."""
-    if not isinstance(value, str) or "\0" in value or not _encodable(value):
-        raise InvalidArgument(f"{field}={value!r}: give a text without NUL and lone surrogates")
-    return value
-
-
-def _optional_text(field: str, value: object) -> str | None:
-    return None if value is None else text(field, value)
-
-
-def _texts(field: str, value: Collection[str] | None) -> list[str] | None:
-    if value is None:
-        return None
-    if isinstance(value, str):
-        raise InvalidArgument(f"{field}={value!r}: give a list of texts, not one text")
-    return [text(field, item) for item in value]
-
-
-def _encodable(value: str) -> bool:
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _array(texts: Iterable[str]) -> str:

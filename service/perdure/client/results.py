@@ -9,7 +9,8 @@ from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from typing import Any, Final, Generic, TypeVar
 
-from perdure.client.requests import Task, seconds
+from perdure.client.arguments import seconds
+from perdure.client.requests import Task
 from perdure.errors import InvalidPayload, TaskCancelled, TaskFailed, TaskNotFound
 from perdure.store.views import ENDED, TaskSummary
 from perdure.tasks.codec import Payload

@@ -5,7 +5,8 @@ from __future__ import annotations
 from datetime import datetime
 from typing import get_args
 
-from perdure.client.requests import entry_of, moment, text
+from perdure.client.arguments import text
+from perdure.client.requests import entry_of
 from perdure.declare.new_schedule import NewSchedule
 from perdure.errors import InvalidArgument, ScheduleNotFound
 from perdure.store import schedule_operations as operations
@@ -15,8 +16,6 @@ from perdure.store.schedule_operations import ScheduleEntry
 from perdure.store.schedule_views import FireView
 from perdure.tasks.preview import PREVIEW_MOST, preview, preview_of
 from perdure.tasks.triggers import Cron, Every, Once, Trigger
-
-__all__ = ["check_count", "moment"]
 
 
 def schedule_entry(
@@ -33,7 +32,7 @@ def schedule_entry(
     task, timing, trigger = entry_of(new.new_task()), new.timing(), new.trigger
     grace, expires = timing.misfire_grace, timing.expires_after
     return ScheduleEntry(
-        key=key_text(new.key),
+        key=text("key", new.key),
         name=task.name,
         metadata=task.metadata,
         every=trigger.seconds if isinstance(trigger, Every) else None,
@@ -64,12 +63,7 @@ def schedule_entry(
 def fires_of(key: str, before: datetime | None, limit: int) -> Operation[list[FireView]]:
     """The page of fires; InvalidArgument for a limit that is none."""
     check_count("limit", limit)
-    return operations.schedule_fires(key_text(key), moment("before", before), limit)
-
-
-def key_text(key: str) -> str:
-    """The key, as a text that PostgreSQL can hold."""
-    return text("key", key)
+    return operations.schedule_fires(key, before, limit)
 
 
 def check_count(field: str, value: int) -> None:

@@ -12,7 +12,6 @@ from perdure.client.executor import Executor
 from perdure.declare.kind import TaskKind
 from perdure.declare.new_schedule import NewSchedule, PutPolicy, ScheduleOptions
 from perdure.store import schedule_operations as operations
-from perdure.store.perform import perform
 from perdure.store.schedule_views import FireView, Occurrence, ScheduleState, ScheduleView
 from perdure.tasks.triggers import Trigger
 
@@ -106,7 +105,7 @@ class Scheduler(Executor):
 
         One that is finished or broken cannot be paused: it answers its state.
         """
-        return await self._do(operations.pause_schedule(requests.key_text(key)), on)
+        return await self._do(operations.pause_schedule(key), on)
 
     async def resume_schedule(
         self, key: str, *, catch_up: bool = False, on: CallersConnection | None = None
@@ -115,7 +114,7 @@ class Scheduler(Executor):
 
         With `catch_up` the instants of the pause are treated as any that are late.
         """
-        operation = operations.resume_schedule(requests.key_text(key), catch_up=catch_up)
+        operation = operations.resume_schedule(key, catch_up=catch_up)
         return await self._do(operation, on)
 
     async def run_schedule(
@@ -125,7 +124,7 @@ class Scheduler(Executor):
 
         It obeys `overlap` and says so (fired, queued, skipped; not_found), unless it is forced.
         """
-        operation = operations.run_schedule(requests.key_text(key), force=force)
+        operation = operations.run_schedule(key, force=force)
         return await self._do(operation, on)
 
     async def override_next(
@@ -135,27 +134,26 @@ class Scheduler(Executor):
 
         Answers set, not_found. A time in the past fires at once.
         """
-        moment = requests.moment("at", at)
-        return await self._do(operations.override_next(requests.key_text(key), moment), on)
+        return await self._do(operations.override_next(key, at), on)
 
     async def delete_schedule(self, key: str, *, on: CallersConnection | None = None) -> str:
         """Remove it: deleted, not_found. Tasks that it has made go on."""
-        return await self._do(operations.delete_schedule(requests.key_text(key)), on)
+        return await self._do(operations.delete_schedule(key), on)
 
     async def schedules(self) -> list[ScheduleState]:
         """Every schedule, by key."""
-        return await perform(self._database, operations.schedule_states())
+        return await self._do(operations.schedule_states())
 
     async def get_schedule(self, key: str) -> ScheduleView | None:
         """Everything about one; None for an unknown one."""
-        return await perform(self._database, operations.schedule(requests.key_text(key)))
+        return await self._do(operations.schedule(key))
 
     async def schedule_fires(
         self, key: str, *, before: datetime | None = None, limit: int = 100
     ) -> list[FireView]:
         """What became of its instants, the newest first; `limit` 1 to 1,000, `before` for pages."""
         operation = requests.fires_of(key, before, limit)
-        return await perform(self._database, operation)
+        return await self._do(operation)
 
     async def preview_schedule(self, schedule: str | Trigger, count: int = 10) -> list[datetime]:
         """The next `count` instants (1 to 1,000) that will fire, in UTC; nothing changes.
@@ -169,7 +167,7 @@ class Scheduler(Executor):
         """
         requests.check_count("count", count)
         if isinstance(schedule, str):
-            timing = operations.schedule_timing(requests.key_text(schedule))
-            return requests.preview_row(schedule, await perform(self._database, timing), count)
-        now = await perform(self._database, operations.clock())
+            timing = operations.schedule_timing(schedule)
+            return requests.preview_row(schedule, await self._do(timing), count)
+        now = await self._do(operations.clock())
         return requests.preview_trigger(schedule, now, count)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
 
-from perdure.client.requests import SearchOptions, many, moment
+from perdure.client.arguments import known, many, moment, whole
+from perdure.client.requests import SearchOptions
 from perdure.store.database import Database
 from perdure.store.perform import read_rows, read_rows_sync
-from perdure.store.search import PAGE_TASKS_MAX, Filters, Page, page_query, read_page
+from perdure.store.search import PAGE_TASKS_MAX, Filters, Page, Query, page_query, read_page
 from perdure.store.views import TaskSummary
 
 PAGE_TASKS = 100
@@ -28,7 +29,7 @@ class TaskSearch:
             InvalidArgument: a limit outside of that, an unknown state, containment alone.
             NotPermitted: the login may not read what the filters look into.
         """
-        query = page_query(self._filters, self._database.schema_name, after=after, limit=limit)
+        query = _query(self._filters, self._database, after, limit)
         return read_page(query, await read_rows(self._database, query.text, query.params))
 
     async def __aiter__(self) -> AsyncIterator[TaskSummary]:
@@ -50,7 +51,7 @@ class SyncTaskSearch:
 
     def page(self, after: int | None = None, limit: int = PAGE_TASKS) -> Page:
         """As `TaskSearch.page`."""
-        query = page_query(self._filters, self._database.schema_name, after=after, limit=limit)
+        query = _query(self._filters, self._database, after, limit)
         return read_page(query, read_rows_sync(self._database, query.text, query.params))
 
     def __iter__(self) -> Iterator[TaskSummary]:
@@ -62,8 +63,14 @@ class SyncTaskSearch:
                 return
 
 
+def _query(filters: Filters, database: Database, after: int | None, limit: int) -> Query:
+    behind = whole("after", after, bits=64)
+    return page_query(filters, database.schema_name, after=behind, limit=limit)
+
+
 def filters_of(options: SearchOptions) -> Filters:
     """The filters as `store/search.py` takes them; InvalidArgument for a value of a wrong type."""
+    known(options, SearchOptions)
     return Filters(
         ids=many("ids", options.get("ids"), int),
         name=many("name", options.get("name"), str),

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, cast, overload
 from typing_extensions import Unpack
 
 from perdure.client import requests
+from perdure.client.arguments import several
 from perdure.client.opening import open_database
 from perdure.client.requests import CopyOptions, SearchOptions, Task, UniqueKeyOf
 from perdure.client.results import Changes, Ended, Patience, read_result
@@ -19,7 +20,7 @@ from perdure.errors import InvalidArgument
 from perdure.settings import Settings
 from perdure.store import operations
 from perdure.store.database import Database
-from perdure.store.perform import copy_in_sync, perform_all_sync, perform_sync
+from perdure.store.perform import copy_in_sync, perform_all_sync
 from perdure.store.views import (
     HistoryEntry,
     TaskSummary,
@@ -210,18 +211,18 @@ class SyncTaskClient(SyncScheduler, SyncOperator):
         """
         patience = Patience(timeout)
         while True:
-            ended = read_result(id, kind, perform_sync(self._database, operations.result(id)))
+            ended = read_result(id, kind, self._do(operations.result(id)))
             if isinstance(ended, Ended):
                 return ended.value
             patience.wait_sync(f"task {id} has not ended")
 
     def get(self, id: int) -> TaskView | None:
         """Everything about a task; None for an unknown one."""
-        return perform_sync(self._database, operations.task(id))
+        return self._do(operations.task(id))
 
     def history(self, id: int) -> list[HistoryEntry]:
         """What happened to a task, in order of time; empty for an unknown one."""
-        return perform_sync(self._database, operations.history(id))
+        return self._do(operations.history(id))
 
     def search(self, **filters: Unpack[SearchOptions]) -> SyncTaskSearch:
         """Tasks that match: iterate (`for`) or take pages; newest first."""
@@ -246,7 +247,7 @@ class SyncTaskClient(SyncScheduler, SyncOperator):
         changes, patience = Changes(), Patience()
         while True:
             if ids is not None:
-                seen = perform_sync(self._database, operations.watch(list(ids)))
+                seen = self._do(operations.watch(several("ids", ids, "ids")))
             else:
                 search = self.search(tag=tag, unique_key=unique_key, order="asc")
                 seen = list(search)

@@ -12,7 +12,6 @@ from perdure.client.executor import SyncExecutor
 from perdure.declare.kind import TaskKind
 from perdure.declare.new_schedule import NewSchedule, PutPolicy, ScheduleOptions
 from perdure.store import schedule_operations as operations
-from perdure.store.perform import perform_sync
 from perdure.store.schedule_views import FireView, Occurrence, ScheduleState, ScheduleView
 from perdure.tasks.triggers import Trigger
 
@@ -106,7 +105,7 @@ class SyncScheduler(SyncExecutor):
 
         One that is finished or broken cannot be paused: it answers its state.
         """
-        return self._do(operations.pause_schedule(requests.key_text(key)), on)
+        return self._do(operations.pause_schedule(key), on)
 
     def resume_schedule(
         self, key: str, *, catch_up: bool = False, on: CallersConnection | None = None
@@ -115,7 +114,7 @@ class SyncScheduler(SyncExecutor):
 
         With `catch_up` the instants of the pause are treated as any that are late.
         """
-        operation = operations.resume_schedule(requests.key_text(key), catch_up=catch_up)
+        operation = operations.resume_schedule(key, catch_up=catch_up)
         return self._do(operation, on)
 
     def run_schedule(
@@ -125,7 +124,7 @@ class SyncScheduler(SyncExecutor):
 
         It obeys `overlap` and says so (fired, queued, skipped; not_found), unless it is forced.
         """
-        operation = operations.run_schedule(requests.key_text(key), force=force)
+        operation = operations.run_schedule(key, force=force)
         return self._do(operation, on)
 
     def override_next(
@@ -135,27 +134,26 @@ class SyncScheduler(SyncExecutor):
 
         Answers set, not_found. A time in the past fires at once.
         """
-        moment = requests.moment("at", at)
-        return self._do(operations.override_next(requests.key_text(key), moment), on)
+        return self._do(operations.override_next(key, at), on)
 
     def delete_schedule(self, key: str, *, on: CallersConnection | None = None) -> str:
         """Remove it: deleted, not_found. Tasks that it has made go on."""
-        return self._do(operations.delete_schedule(requests.key_text(key)), on)
+        return self._do(operations.delete_schedule(key), on)
 
     def schedules(self) -> list[ScheduleState]:
         """Every schedule, by key."""
-        return perform_sync(self._database, operations.schedule_states())
+        return self._do(operations.schedule_states())
 
     def get_schedule(self, key: str) -> ScheduleView | None:
         """Everything about one; None for an unknown one."""
-        return perform_sync(self._database, operations.schedule(requests.key_text(key)))
+        return self._do(operations.schedule(key))
 
     def schedule_fires(
         self, key: str, *, before: datetime | None = None, limit: int = 100
     ) -> list[FireView]:
         """What became of its instants, the newest first; `limit` 1 to 1,000, `before` for pages."""
         operation = requests.fires_of(key, before, limit)
-        return perform_sync(self._database, operation)
+        return self._do(operation)
 
     def preview_schedule(self, schedule: str | Trigger, count: int = 10) -> list[datetime]:
         """The next `count` instants (1 to 1,000) that will fire, in UTC; nothing changes.
@@ -169,7 +167,7 @@ class SyncScheduler(SyncExecutor):
         """
         requests.check_count("count", count)
         if isinstance(schedule, str):
-            timing = operations.schedule_timing(requests.key_text(schedule))
-            return requests.preview_row(schedule, perform_sync(self._database, timing), count)
-        now = perform_sync(self._database, operations.clock())
+            timing = operations.schedule_timing(schedule)
+            return requests.preview_row(schedule, self._do(timing), count)
+        now = self._do(operations.clock())
         return requests.preview_trigger(schedule, now, count)

@@ -24,6 +24,7 @@ A = TypeVar("A")
 Added: TypeAlias = tuple[int, str]
 """A task's id, and what the enqueue did: created, kept, replaced, appended, updated."""
 Repeat: TypeAlias = Literal["read", "same", "never"]
+NameKind: TypeAlias = Literal["task", "queue", "constraint", "schedule"]
 
 DOCUMENT_TASKS_MAX: Final = 10_000
 PRUNE_LOOKS: Final = 10_000
@@ -350,6 +351,11 @@ def queue_depth(queue: str) -> Operation[int]:
 def queue_states() -> Operation[list[QueueState]]:
     """Every queue that is used or set, by name."""
     return Operation("queue_states", {}, lambda rows: [QueueState(*r) for r in rows], "read")
+
+
+def known_names(kind: NameKind) -> Operation[list[str]]:
+    """The names of a kind that somebody uses, in their order."""
+    return Operation("known_names", {"kind": kind}, lambda rows: [row[0] for row in rows], "read")
 
 
 def drain_worker(id: int) -> Operation[str]:

@@ -83,8 +83,8 @@ def page_query(filters: Filters, schema_name: str, *, after: int | None, limit: 
         InvalidArgument: an unknown state, a page of another size than 1 to 1,000, containment
             without a filter that finds few tasks.
     """
-    if not 1 <= limit <= PAGE_TASKS_MAX:
-        raise InvalidArgument(f"limit={limit}: a page has 1 to {PAGE_TASKS_MAX} tasks")
+    if type(limit) is not int or not 1 <= limit <= PAGE_TASKS_MAX:
+        raise InvalidArgument(f"limit={limit!r}: a page has 1 to {PAGE_TASKS_MAX} tasks")
     if filters.order not in ("asc", "desc"):
         raise InvalidArgument(f"order={filters.order!r}: asc or desc")
     statement = sa.select(*(_states.c[name] for name in _COLUMNS)).where(*_conditions(filters))

@@ -39,7 +39,8 @@ def test_queues_are_listed_paused_and_resumed(run: Run) -> None:
 
 
 def test_bounds_of_a_queue_are_set_shown_and_taken_away(run: Run) -> None:
-    assert run("set-queue", "imports", "--max-depth", "500").out == "queue imports set\n"
+    said = run("set-queue", "imports", "--max-depth", "500").out.splitlines()
+    assert said == ["queue imports set", "nobody has used queue 'imports' yet"]
     run("set-queue", "imports", "--concurrency", "4")
     heads, row = run("queues").out.splitlines()
     assert heads.split()[-5:] == ["MAX", "DEPTH", "PER", "WORKER", "STATE"]
@@ -47,8 +48,47 @@ def test_bounds_of_a_queue_are_set_shown_and_taken_away(run: Run) -> None:
     run("set-queue", "imports", "--max-depth", "none")
     (queue,) = run("queues", "--json").json
     assert (queue["max_depth"], queue["concurrency"]) == (None, 4)
-    assert "1 or more" in run("set-queue", "imports", "--concurrency", "-2", code=2).err
-    assert "nothing is said" in run("set-queue", "imports", code=2).err
+    assert "1 or more, or none" in run("set-queue", "imports", "--concurrency", "0", code=2).err
+    assert "0 or more, or none" in run("set-queue", "imports", "--max-depth", "-1", code=2).err
+    assert "give --max-depth, --concurrency or both" in run("set-queue", "imports", code=2).err
+    assert "not of *" in run("set-queue", "*", "--max-depth", 1, code=2).err
+
+
+def test_a_name_that_nobody_uses_works_and_is_said_to_be_so(run: Run, database: Database) -> None:
+    run("enqueue", "a", "--queue", "imports", "--requires", "float")
+    said = run("pause", "improts").out.splitlines()
+    assert said == [
+        "queue improts paused",
+        "nobody has used queue 'improts' yet: did you mean 'imports'?",
+    ]
+    assert run("pause", "improts").out == "queue improts already paused\n"
+    assert run("resume", "zzz").out.splitlines()[1] == "nobody has used queue 'zzz' yet"
+    said = run("set-constraint", "flaot", "on").out.splitlines()
+    assert said[1] == "nobody requires or declares 'flaot' yet: did you mean 'float'?"
+    assert run("set-constraint", "float", "on").out == "constraint float on (changed)\n"
+    assert run("set-constraint", "flot", "on", "--json").json == {
+        "constraint": "flot", "answer": "changed", "known": False, "near": ["float", "flaot"],
+    }  # fmt: skip
+    assert run("pause", "imports", "--json").json == {
+        "queue": "imports", "answer": "paused", "known": True, "near": [],
+    }  # fmt: skip
+    assert run("resume", "imports", "--json").json["answer"] == "resumed"
+    assert run("set-queue", "new", "--max-depth", 5, "--json").json["known"] is False
+    assert run("set-queue", "new", "--max-depth", 5, "--json").json["known"] is True
+
+
+def test_what_a_definition_a_worker_or_a_schedule_names_is_known(
+    run: Run, database: Database
+) -> None:
+    database.execute(
+        "insert into perdure.task_types (name, queue, requires) values ('a', 'of.a', '{of.a}')"
+    )
+    by_hand.worker(database)
+    database.execute("update perdure.workers set queues = '{of.w}', satisfied = '{of.w}'")
+    run("schedules", "put", "s", "a", "--every", "1h", "--queue", "of.s", "--requires", "of.s")
+    for name in ("of.a", "of.w", "of.s"):
+        assert run("pause", name).out == f"queue {name} paused\n"
+        assert run("set-constraint", name, "on").out == f"constraint {name} on (changed)\n"
 
 
 def test_workers_are_listed_with_what_is_wrong(run: Run, database: Database) -> None:
