@@ -32,7 +32,7 @@ def test_a_task_is_changed_with_all_that_can_be_said(run: Run, database: Databas
     assert run("update", 1, "--clear", "retry-delays", "--json").json == [
         {"id": 1, "answer": "applied"}
     ]
-    assert "there is nothing to change" in run("update", 1, code=2).err
+    assert "say what to change" in run("update", 1, code=2).err
     assert "nothing was done to task 9: not_found" in run("update", 9, "--priority", 1, code=1).err
 
 
@@ -97,7 +97,7 @@ def test_what_ended_long_ago_is_counted_then_removed(
     assert pruned.json == {"pruned": 1, "done": True}
     assert states(database) == ["completed", "completed"]
     assert (
-        "states must be completed"
+        "--state must be completed"
         in run("prune", "--older-than", "1d", "--state", "live", code=2).err
     )
     assert "--older-than" in run("prune", code=2).err
