@@ -290,17 +290,21 @@ def _chains(facts: Facts, found: Found) -> None:
             runs = facts.runs.get(task.id, ())
             if task.kind == "dependency" and runs:
                 found["breached"].append(f"{who} has run, and was not to")
-            before = [run for n in FOLLOWS[number] for run in _last(facts, chain[n])]
-            if runs and any((run.until or math.inf) > runs[0].since for run in before):
+            before = [chain[n] for n in FOLLOWS[number]]
+            if runs and not all(_has_ended(facts, one, runs[0].since) for one in before):
                 found["breached"].append(f"{who} began before the end of what it follows")
             read = [[ends[n][0], None if ends[n][1] else n] for n in FOLLOWS[number]]
             if any(told.get((run.task_id, run.attempt), read) != read for run in runs):
                 found["unexpected"].append(f"{who} did not read {read}")
 
 
-def _last(facts: Facts, task: Task) -> list[Run]:
-    """The run that has ended it, if one has."""
-    return [run for run in facts.runs.get(task.id, ()) if run.attempt == task.attempt]
+def _has_ended(facts: Facts, task: Task, at: float) -> bool:
+    """Whether a task was over then: by its run, or without any.
+
+    One that was cut off before anything said that it had started has left its number to the next.
+    """
+    runs = [run for run in facts.runs.get(task.id, ()) if run.attempt == task.attempt]
+    return not runs or any((run.until or math.inf) <= at for run in runs)
 
 
 def _end_of(number: int, ends: Mapping[int, End], fails: int) -> End:

@@ -228,6 +228,8 @@ def test_what_a_hurt_process_still_does_is_nobodys_fault() -> None:
     two = ledger(*ran(3, 1.2, 3.4), *ran(4, 3.2, 3.5, 2), but=[3, 4])
     assert judge(two)["breached"]
     assert not judge(replace(two, hurts=[Hurt("m1", "frozen", 2, 3.3)]))["breached"]
+    lost = ledger(record("start", 61, 11.5) | {"member": "m9"})
+    assert not judge(lost)["breached"]
     unknown = ledger(*ran(71, 4, 5))
     assert judge(unknown)["unexpected"]
     assert not judge(replace(unknown, hurts=[Hurt("m1", "killed", 5, inf)]))["unexpected"]
