@@ -33,7 +33,7 @@ PAIRS = list(combinations_with_replacement(KINDS, 2))
 INTERRUPTED = frozenset({
     "replace", "append", "finish", "fail", "suspend", "succeed", "abandon",
     "hand back", "separate", "checkpoint", "complete", "cancel", "proceed", "signal", "retry",
-    "recover", "retire", "follow",
+    "recover", "retire", "follow", "promote", "cancel where",
 })  # fmt: skip
 BESIDE = frozenset({"finish", "cancel", "proceed", "recover", "separate"})
 INSIDE = [pair for pair in PAIRS if {kind.name for kind in pair} <= INTERRUPTED]

@@ -20,7 +20,7 @@ FUNCTIONS = (
     "checkpoint", "fence", "recover", "hand_back", "cancel", "withdraw", "locate", "take_out",
     "proceed", "proceed_waiting", "deliver", "retry", "enqueue", "hold_key", "place",
     "remove_ended", "line_up", "clear_line", "mark_followed", "end_unrun", "rewrite", "hasten",
-    "update_task", "lock_tasks",
+    "update_task", "lock_tasks", "hand_over", "promote", "serve_alarms", "cancel_where",
 )  # fmt: skip
 
 
