@@ -8,6 +8,7 @@ from tests.mutants.mutant import Mutant
 
 FUNCTIONS: Final = "migrations/sql/functions"
 ORDER: Final = "tests/concurrency/test_lock_order.py"
+FOLLOWING: Final = "tests/concurrency/test_following.py"
 
 MUTANTS: Final = (
     Mutant(
@@ -76,5 +77,23 @@ MUTANTS: Final = (
         new="case when false then 'lease' else",
         tests=ORDER,
         red=("test_what_was_running_when_a_line_was_locked_is_not_waited_for",),
+    ),
+    Mutant(
+        name="X268",
+        says="retention removes what somebody is coming to follow",
+        file=f"{FUNCTIONS}/link.1.sql",
+        old="where t.id = i.after_id for key share) as t;",
+        new="where t.id = i.after_id) as t;",
+        tests=FOLLOWING,
+        red=("test_a_parent_stays_for_a_follower_that_is_not_committed_yet",),
+    ),
+    Mutant(
+        name="X269",
+        says="retention trusts what it saw before the lock",
+        file=f"{FUNCTIONS}/remove_ended.1.sql",
+        old="and not perdure.still_needed(o.task_id, o.finished_at) and not exists",
+        new="and not exists",
+        tests=FOLLOWING,
+        red=("test_who_has_come_since_a_parent_was_looked_at_is_seen_under_its_lock",),
     ),
 )
