@@ -302,3 +302,22 @@ def test_an_update_that_changes_the_field_asks_for_another(database: Database) -
     assert states(database) == {1: "bloc", 2: "pend", 3: "pend"}
     assert database.value(change, [3, '{"priority": 1}']) == "applied"
     assert states(database)[3] == "pend"
+
+
+def test_keys_that_somebody_holds_do_not_hide_those_behind_them(database: Database) -> None:
+    limit(database, 1, instances_by="t")
+    keys = [f"limited t={n}" for n in range(6)]
+    with psycopg.connect(database.dsn) as free, psycopg.connect(database.dsn) as held:
+        take = "insert into perdure.instances (key, number, task_id) values (%s, 1, -%s)"
+        for n, key in enumerate(keys):
+            (free if key == keys[-1] else held).execute(take, [key, n])
+        for n in range(6):
+            enqueue(database, json.dumps({"t": n}))
+        free.rollback()
+        looks = [database.value("select perdure.serve_openings(2)") for _ in range(3)]
+        assert looks == [0, 0, 1]
+        assert states(database)[6] == "pend"
+        assert sorted(rest(database)) == [(key,) for key in keys[:-1]]
+        assert database.value("select count(*) from perdure.openings") == 5
+        held.rollback()
+    assert rest(database) == []

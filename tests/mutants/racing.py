@@ -9,6 +9,7 @@ from tests.mutants.mutant import Mutant
 FUNCTIONS: Final = "migrations/sql/functions"
 ORDER: Final = "tests/concurrency/test_lock_order.py"
 FOLLOWING: Final = "tests/concurrency/test_following.py"
+INSTANCES: Final = "tests/integration/test_instances.py"
 
 MUTANTS: Final = (
     Mutant(
@@ -95,5 +96,14 @@ MUTANTS: Final = (
         new="and not exists",
         tests=FOLLOWING,
         red=("test_who_has_come_since_a_parent_was_looked_at_is_seen_under_its_lock",),
+    ),
+    Mutant(
+        name="X270",
+        says="openings that cannot be served stay before all others",
+        file=f"{FUNCTIONS}/serve_openings.1.sql",
+        old="            update perdure.openings set id = default where id = ids[1];\n",
+        new="",
+        tests=INSTANCES,
+        red=("test_keys_that_somebody_holds_do_not_hide_those_behind_them",),
     ),
 )

@@ -1,5 +1,6 @@
 -- Looks at openings that are left over: all of at most so many keys. Answers how many are gone. Safe when
--- several run at once. A beat runs this: where others commit all the time it gives up soon.
+-- several run at once. A beat runs this: where others commit all the time it gives up soon. What could not be
+-- served goes behind all others, as one opening: keys that long transactions hold must not hide the rest.
 create function perdure.serve_openings(at_most integer) returns integer
     language plpgsql security definer set search_path = pg_catalog, perdure, pg_temp as $$
 declare
@@ -10,16 +11,19 @@ declare
     late integer := 0;
 begin
     for instance_key in
-        select o.key from (select f.id, f.key from perdure.openings as f order by f.id limit at_most) as o
+        select o.key from (
+            select f.id, f.key from perdure.openings as f order by f.id limit at_most for update skip locked) as o
         group by o.key order by min(o.id)
     loop
         -- Those that come after this are of tasks that the look may not have seen.
         ids := array(select o.id from perdure.openings as o where o.key = instance_key order by o.id for update skip locked);
-        continue when ids = '{}';
         answer := perdure.let_in(instance_key, true);
         if answer = 'served' then
             delete from perdure.openings where id = any (ids);
             served := served + cardinality(ids);
+        else
+            delete from perdure.openings where id = any (ids[2:]);
+            update perdure.openings set id = default where id = ids[1];
         end if;
         late := late + (answer = 'late')::integer;
         exit when late = 10;
