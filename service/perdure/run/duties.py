@@ -21,6 +21,8 @@ from perdure.store.workers import Beat
 
 PROMOTE_MOST = 1000
 """Tasks that one turn of promotion moves: it bounds how long its locks are held."""
+OBEY_MOST = 200
+"""Letters of one turn: 2 to 5 ms of the server each, so that a beat comes within a second."""
 SECONDS_MOST = 0.5
 """How long turns of promotion may follow one another between two beats: a flood of due tasks must
 not delay a beat, and one that has followers, or a limit, takes long."""
@@ -77,7 +79,7 @@ class Duties:
         now = time.monotonic()
         if heard.dead and judges:
             self._recover(session)
-        if heard.mail and upkeep.obey(session, PROMOTE_MOST):
+        if heard.mail and upkeep.obey(session, OBEY_MOST):
             self._woken()
         if heard.openings and upkeep.serve_openings(session, PROMOTE_MOST):
             self._woken()
