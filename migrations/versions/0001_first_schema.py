@@ -35,10 +35,10 @@ def upgrade() -> None:
         proceed_waiting promote prune prune_after prune_fires put_schedule queue_depth recover
         refuse register_types relane remove_ended repair repeat report_unserved requeue
         reschedule_where resume_queue resume_schedule retire retire_by_name retry retry_where
-        rewrite run_now run_schedule say_again schedule_problem seat sees separate serve_alarms
-        serve_openings set_alarms set_constraint set_queue setting settle signal still_needed
-        take_out take_upkeep unblock unserved update_task verdict wake wake_at wake_schedules
-        wanted_key withdraw
+        rewrite run_now run_schedule say_again schedule_problem seat seek_live sees separate
+        serve_alarms serve_openings set_alarms set_constraint set_queue setting settle signal
+        still_needed take_out take_upkeep unblock unserved update_task verdict wake wake_at
+        wake_schedules wanted_key withdraw
         """,
     )
     run_files(1, "triggers", "admit look")

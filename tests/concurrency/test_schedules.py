@@ -10,6 +10,7 @@ import pytest
 from tests.kit.databases import Database
 from tests.kit.looking import Looker, looking
 
+from perdure.run.firing import decide
 from perdure.store import due_schedules as store
 
 CALLS = {
@@ -139,3 +140,39 @@ def test_of_many_that_queue_only_two_look_at_those_that_live(by_hand: Looker) ->
     assert by_hand.database.value(asked) == 2
     chained = "select count(*) from perdure.edges where after_id = task_id - 1"
     assert by_hand.database.value(chained) == 8
+
+
+@pytest.mark.parametrize("overlap", ["skip", "queue", "cancel_previous"])
+@pytest.mark.parametrize("lives", [False, True])
+def test_a_long_way_to_the_oldest_that_lives_is_gone_in_short_looks(
+    by_hand: Looker, overlap: str, lives: bool
+) -> None:
+    by_hand.database.execute(
+        "with old as (insert into perdure.tasks (name, schedule_key)"
+        " select 'a', 'long' from generate_series(1, 25000) returning id),"
+        " live as (select max(id) as id from old)"
+        " insert into perdure.outcomes (task_id, attempt, state)"
+        " select o.id, 0, 'completed' from old as o cross join live as l where o.id < l.id or %s",
+        [not lives],
+    )
+    by_hand.database.execute(
+        "delete from perdure.ready as r using perdure.outcomes as o where o.task_id = r.task_id"
+    )
+    by_hand.put("long", every="60 seconds", overlap=overlap)
+    at = "select oldest_live from perdure.schedules where key = 'long'"
+    first = by_hand.database.value("select min(id) from perdure.tasks where schedule_key = 'long'")
+    by_hand.database.execute(
+        "update perdure.schedules set look_at = clock_timestamp(), anchor = anchor - w,"
+        " next_fire_at = next_fire_at - w from (values (interval '61 seconds')) as t (w)"
+        " where key = 'long'"
+    )
+    marks = []
+    while not by_hand.fires("long"):
+        (row,) = [r for r in store.due(by_hand.session, 10, []) if r.key == "long"]
+        assert store.fire(by_hand.session, [decide(row)])[0].key == "long"
+        marks.append(by_hand.database.value(at) - first)
+    assert marks[:2] == [11_000, 21_000]  # a thousand when it was planned
+    assert len(marks) == 3
+    assert marks[2] >= 24_999
+    fate = "skipped" if lives and overlap == "skip" else "fired"
+    assert by_hand.fires("long") == [(60, fate, 1)]

@@ -10,6 +10,7 @@ FUNCTIONS: Final = "migrations/sql/functions"
 ORDER: Final = "tests/concurrency/test_lock_order.py"
 FOLLOWING: Final = "tests/concurrency/test_following.py"
 INSTANCES: Final = "tests/integration/test_instances.py"
+SCHEDULES: Final = "tests/concurrency/test_schedules.py"
 
 MUTANTS: Final = (
     Mutant(
@@ -105,5 +106,14 @@ MUTANTS: Final = (
         new="",
         tests=INSTANCES,
         red=("test_keys_that_somebody_holds_do_not_hide_those_behind_them",),
+    ),
+    Mutant(
+        name="X271",
+        says="one look goes all the way to the oldest occurrence that lives",
+        file=f"{FUNCTIONS}/seek_live.1.sql",
+        old="greatest(way, 1)",
+        new="1000000",
+        tests=SCHEDULES,
+        red=("test_a_long_way_to_the_oldest_that_lives_is_gone_in_short_looks",),
     ),
 )

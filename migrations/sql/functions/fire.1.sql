@@ -12,6 +12,8 @@ create function perdure.fire(turns jsonb)
 declare
     began timestamptz := clock_timestamp();
     mine text[];
+    far text[];
+    idle text[];
     before text;
     line bigint[];
 begin
@@ -19,6 +21,11 @@ begin
         select s.key from perdure.schedules as s
         join jsonb_to_recordset(turns) as d (key text, version text) on d.key = s.key
         where s.xmin::text = d.version order by s.key for update of s skip locked);
+    -- Of whom it is not known yet whether an earlier one lives is left to the next look, which comes at once.
+    select l.far, l.idle into far, idle from perdure.seek_live(array(
+        select d.key from jsonb_to_recordset(turns) as d (key text, fires jsonb)
+        where d.key = any (mine) and d.fires <> '[]')) as l;
+    mine := array(select m from unnest(mine) as m where m <> all (far));
     for key, fire_at, fate, instants, task_id in
         with due as materialized (
             select d.key, f.fire_at, f.fate, f.instants, count(*) over (partition by d.key, f.fate) = 1 as single
@@ -29,7 +36,7 @@ begin
         ), judged as materialized (
             select d.key, d.fire_at, d.instants, case
                 when d.fate <> 'fired' or s.overlap = 'allow' then d.fate
-                when perdure.first_live(s.key, s.oldest_live) is null and d.single then 'fired'
+                when s.key = any (idle) and d.single then 'fired'
                 when s.overlap = 'skip' then 'skipped' else 'judge' end as fate
             from due as d join perdure.schedules as s on s.key = d.key
         ), numbered as materialized (
@@ -47,7 +54,7 @@ begin
             select n.key, n.fire_at, n.fate, n.instants, n.id from numbered as n where n.fate <> 'judge'
         )
         select n.key, n.fire_at, n.fate, n.instants, n.id from numbered as n
-        union all select m, null, null, null, null from unnest(mine) as m
+        union all select m, null, null, null, null from unnest(mine || far) as m
         order by 1, 2
     loop
         if fate = 'judge' then
@@ -71,13 +78,12 @@ begin
         override_at = case when d.fires = '[]' then s.override_at end,
         state = case when d.problem is not null then case s.state when 'paused' then 'paused' else 'broken' end
             when d.next_fire_at is null then 'finished' else s.state end,
-        last_fire_at = coalesce(c.last, s.last_fire_at),
-        oldest_live = coalesce(perdure.first_live(s.key, s.oldest_live), s.oldest_live),
+        last_fire_at = coalesce(c.last, s.last_fire_at), oldest_live = coalesce(m.live, m.beyond, s.oldest_live),
         fired = s.fired + c.fired, skipped = s.skipped + c.skipped,
         coalesced = s.coalesced + c.coalesced, missed = s.missed + c.missed
     from jsonb_to_recordset(turns) as d (
         key text, anchor timestamptz, next_fire_at timestamptz, look_at timestamptz, problem text, fires jsonb)
-    cross join lateral (
+    join perdure.schedules as h on h.key = d.key cross join lateral (
         select max(x.fire_at) filter (where x.fate = 'fired') as last,
             count(*) filter (where x.fate = 'fired') as fired, count(*) filter (where x.fate = 'skipped') as skipped,
             coalesce(sum(x.count) filter (where x.fate = 'coalesced'), 0) as coalesced,
@@ -88,5 +94,7 @@ begin
             select x.fire_at, x.fate, x.count from perdure.fires as x
             where x.schedule_key = d.key and x.fire_at = f.fire_at and x.decided_at >= began limit 1) as x
     ) as c
+    cross join lateral perdure.first_live(
+        d.key, h.oldest_live, case when h.overlap = 'allow' or d.fires = '[]' then 1000 else 10000 end) as m
     where s.key = d.key and d.key = any (mine);
 end $$;
