@@ -8,9 +8,7 @@ begin
         return true;
     end if;
     perform from perdure.ready as r
-    where r.lane in (
-            select l.id from perdure.lanes as l join perdure.tasks as t on t.name = l.name where t.id = task
-            union all select 0)
+    where r.lane in (select l.lane from perdure.lanes_of(task) as l)
         and r.priority = any ('{0,1,2,3,4,5,6,7,8,9}'::smallint[]) and r.task_id = task
         and r.xmin = pg_current_xact_id()::xid;
     return found;
