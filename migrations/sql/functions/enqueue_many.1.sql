@@ -5,7 +5,7 @@ create function perdure.enqueue_many(tasks jsonb) returns table ("position" inte
     language plpgsql security definer set search_path = pg_catalog, perdure, pg_temp as $$
 #variable_conflict use_column
 declare
-    entry record;
+    item record;
 begin
     if jsonb_typeof(tasks) is distinct from 'array' then
         perform perdure.refuse('PD004|tasks must be a JSON array|[{"name": ..., "metadata": {...}}, ...]');
@@ -54,25 +54,13 @@ begin
 
     perform perdure.lock_entries(tasks);
     -- One call each, in a loop: joined laterally, equal entries would be answered from a Memoize node.
-    for entry in
-        select (e.n - 1)::integer as at, x.*
+    for item in
+        select (e.n - 1)::integer as at, e.entry
         from jsonb_array_elements(enqueue_many.tasks) with ordinality as e (entry, n)
-        cross join lateral jsonb_to_record(e.entry) as x (
-            name text, metadata jsonb, queue text, priority integer, delay double precision, run_at timestamptz,
-            unique_key text, unique_policy text, tags text[], requires text[], headers jsonb, max_retries integer,
-            retry_delays double precision[], execution_metadata jsonb, request_id uuid,
-            expires_at timestamptz, deadline_at timestamptz, unique_for double precision, max_delay double precision)
-        where x.unique_key is not null
-        order by x.unique_key collate "C", e.n
+        where e.entry ->> 'unique_key' is not null
+        order by (e.entry ->> 'unique_key') collate "C", e.n
     loop
         return query
-        select entry.at, made.task_id, made.answer
-        from perdure.enqueue(
-            entry.name, coalesce(entry.metadata, '{}'), entry.queue, entry.priority,
-            make_interval(secs => entry.delay), entry.run_at, entry.unique_key,
-            coalesce(entry.unique_policy, 'keep'), entry.tags, entry.requires, entry.headers,
-            entry.max_retries, entry.retry_delays, entry.execution_metadata, entry.request_id, null,
-            entry.expires_at, entry.deadline_at, make_interval(secs => entry.unique_for),
-            make_interval(secs => entry.max_delay)) as made;
+        select item.at, made.task_id, made.answer from perdure.enqueue_entry(item.entry, null) as made;
     end loop;
 end $$;
