@@ -9,6 +9,7 @@ from typing import Any
 import psycopg
 import pytest
 from tests.kit.databases import Database
+from tests.kit.logins import as_login, new_login
 from tests.kit.running import running
 
 from perdure import (
@@ -20,6 +21,7 @@ from perdure import (
     TaskContext,
     TaskService,
 )
+from perdure.store.migrate import grant
 
 FOLLOW = """
     select task_id from perdure.enqueue('b',
@@ -86,6 +88,23 @@ def test_promotion_turns_letters_into_marks_that_every_claim_sees(database: Data
     now = database.value("select xmin from perdure.ready where task_id = %s", [ready])
     assert now != was
     assert database.value("select perdure.obey(10)") == 0
+
+
+def test_a_producer_follows_no_task_that_it_may_not_see(database: Database) -> None:
+    with new_login(database.dsn) as owner, new_login(database.dsn) as other:
+        for login in (owner, other):
+            grant(database.dsn, "perdure", "producer", login)
+        with psycopg.connect(as_login(database.dsn, owner), autocommit=True) as connection:
+            row = connection.execute("select task_id from perdure.enqueue('a')").fetchone()
+            assert row is not None
+            assert follow(connection, row[0]) > row[0]
+        with psycopg.connect(as_login(database.dsn, other), autocommit=True) as connection:
+            for _ in ("live", "ended"):
+                with pytest.raises(psycopg.Error, match="there is no task") as refused:
+                    follow(connection, row[0])
+                assert refused.value.diag.sqlstate == "PD004"
+                database.execute("select perdure.cancel(%s::bigint)", row)
+        assert database.value("select count(*) from perdure.tasks") == 2
 
 
 def test_tasks_of_one_transaction_need_no_letter(database: Database) -> None:

@@ -130,6 +130,7 @@ def test_who_waits_and_is_locked_is_passed_over_and_not_forgotten(database: Data
     limit(database, 1)
     for _ in range(3):
         enqueue(database)
+    assert rest(database) == []  # nothing left over but what the last to leave leaves
     with psycopg.connect(database.dsn) as canceller:
         canceller.execute("select perdure.cancel(2)")
         database.execute("select perdure.cancel(1)")

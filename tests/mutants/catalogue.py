@@ -1,8 +1,8 @@
 """All mutants: each takes one defence of the product out, and names the tests that must turn red.
 
 The numbers are those of the fault catalogue; a letter is another place of the same defence, and
-from X53 on they are this table's own. Not here, because there is nothing of it to break yet:
-limits (X37 is the lock on a unique key instead) and the dashboard (X38).
+from X53 on they are this table's own. X37 is the lock on a unique key, limits are X140 to
+X145. Not here, because there is nothing of it to break yet: the dashboard (X38).
 Not here, because no single text can break it: an id of a lease that comes back (X1), which the
 variants of tests/model break, and a move in two transactions (X9), since each is one statement.
 X44 is X21.
@@ -21,6 +21,7 @@ from tests.mutants import (
     holding,
     keys,
     lasting,
+    limiting,
     racing,
     timing,
 )
@@ -36,4 +37,5 @@ MUTANTS: Final = (
     *keys.MUTANTS,
     *following.MUTANTS,
     *racing.MUTANTS,
+    *limiting.MUTANTS,
 )

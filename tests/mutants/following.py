@@ -8,6 +8,7 @@ from tests.mutants.mutant import Mutant
 
 FUNCTIONS: Final = "migrations/sql/functions"
 CHAINS: Final = "tests/integration/test_chains.py"
+HELD: Final = "tests/integration/test_unblock.py"
 ENDS: Final = "tests/conformance/test_chains.py"
 
 MUTANTS: Final = (
@@ -64,5 +65,32 @@ MUTANTS: Final = (
         new="if false then",
         tests=ENDS,
         red=("test_a_retry_with_dependents_lets_the_chain_complete",),
+    ),
+    Mutant(
+        name="X116",
+        says="a producer may follow, and read, what is not its to see",
+        file=f"{FUNCTIONS}/link.1.sql",
+        old="(p.enqueued_by = session_user or perdure.sees(p.enqueued_by)) is not true",
+        new="false",
+        tests=CHAINS,
+        red=("test_a_producer_follows_no_task_that_it_may_not_see",),
+    ),
+    Mutant(
+        name="X117",
+        says="the end of a parent waits for whoever has locked a follower",
+        file=f"{FUNCTIONS}/unblock.1.sql",
+        old="where w.task_id = f.task_id for update skip locked",
+        new="where w.task_id = f.task_id for update",
+        tests=HELD,
+        red=("test_a_follower_that_an_open_transaction_holds_is_not_waited_for",),
+    ),
+    Mutant(
+        name="X118",
+        says="nobody comes back to a follower that was locked at the end of its parent",
+        file=f"{FUNCTIONS}/unblock.1.sql",
+        old="select i.id, 'follower' from unnest(told) as i (id)\n        where (",
+        new="select i.id, 'follower' from unnest(told) as i (id)\n        where false and (",
+        tests=HELD,
+        red=("test_a_follower_that_an_open_transaction_holds_is_not_waited_for",),
     ),
 )

@@ -86,4 +86,13 @@ MUTANTS: Final = (
             "test_who_ends_with_the_one_before_it_in_chain_and_line_hands_the_place_on",
         ),
     ),
+    Mutant(
+        name="X138",
+        says="a key is free at the end of its task, however long it was to be held",
+        file=f"{FUNCTIONS}/hold_key.1.sql",
+        old="recent := place is null and exists (",
+        new="recent := false and exists (",
+        tests="tests/conformance/test_unique_key_lines.py",
+        red=("test_a_key_may_be_held_after_the_end_and_may_be_refused",),
+    ),
 )

@@ -1,0 +1,67 @@
+"""So many at once: mutants of who gets an instance, and of who hands it over."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from tests.mutants.mutant import Mutant
+
+FUNCTIONS: Final = "migrations/sql/functions"
+INSTANCES: Final = "tests/integration/test_instances.py"
+
+MUTANTS: Final = (
+    Mutant(
+        name="X140",
+        says="a beat takes a look for done while a holder leaves that has not seen who waits",
+        file=f"{FUNCTIONS}/let_in.1.sql",
+        old="where i.key = let_in.instance_key for no key update skip locked)",
+        new="where i.key = let_in.instance_key)",
+        tests=INSTANCES,
+        red=("test_an_instance_that_comes_free_beside_an_enqueue_is_found_by_a_beat",),
+    ),
+    Mutant(
+        name="X141",
+        says="nobody comes back to a key that was full at the commit of who waits for it",
+        file=f"{FUNCTIONS}/let_in.1.sql",
+        old="return 'full';",
+        new="return 'served';",
+        tests=INSTANCES,
+        red=("test_an_instance_that_comes_free_beside_an_enqueue_is_found_by_a_beat",),
+    ),
+    Mutant(
+        name="X142",
+        says="who leaves forgets those that it has passed over because they were locked",
+        file=f"{FUNCTIONS}/hand_over.1.sql",
+        old="select held.key where not calm or exists (",
+        new="select held.key where not calm or false and exists (",
+        tests=INSTANCES,
+        red=("test_who_waits_and_is_locked_is_passed_over_and_not_forgotten",),
+    ),
+    Mutant(
+        name="X143",
+        says="who reads as of its beginning hands an instance on as if it saw who waits now",
+        file=f"{FUNCTIONS}/hand_over.1.sql",
+        old="current_setting('transaction_isolation') = 'read committed'",
+        new="true",
+        tests=INSTANCES,
+        red=("test_a_transaction_that_reads_as_of_its_beginning_leaves_the_look_to_a_beat",),
+    ),
+    Mutant(
+        name="X144",
+        says="who needs another key by now is handed one all the same, and hands it on at once",
+        file=f"{FUNCTIONS}/hand_over.1.sql",
+        old="next := case when perdure.wanted_key(next) = held.key then next end;",
+        new="",
+        tests=INSTANCES,
+        red=("test_an_end_while_a_long_line_asks_anew_hands_nothing_down_the_line",),
+    ),
+    Mutant(
+        name="X145",
+        says="a task keeps its instance while it waits for something else",
+        file=f"{FUNCTIONS}/seat.1.sql",
+        old="if one.held is not null and (one.waits or one.held is distinct",
+        new="if one.held is not null and (false or one.held is distinct",
+        tests="tests/conformance/test_instances.py",
+        red=("test_a_task_that_is_retried_or_suspended_holds_no_instance",),
+    ),
+)
