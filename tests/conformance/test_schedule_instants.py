@@ -102,7 +102,7 @@ def test_a_week_of_seconds_is_caught_up_in_an_instant(
     schedule = Schedule("s", trigger, timing, anchor, anchor + SECOND)
     began = time.process_time()
     turned = turn(schedule, anchor + timedelta(days=7))
-    assert time.process_time() - began < 0.1
+    assert time.process_time() - began < 0.5  # one by one they take seconds
     assert turned.fires[-1].fire_at == anchor + timedelta(days=7)
     assert turned.next_fire_at == anchor + timedelta(days=7, seconds=1)
     if isinstance(trigger, Every):
