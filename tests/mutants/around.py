@@ -83,9 +83,9 @@ MUTANTS: Final = (
     Mutant(
         name="X19",
         says="the keys of a batch are taken in the order in which they were given",
-        file=f"{FUNCTIONS}/enqueue_many.1.sql",
-        old="order by (e.entry ->> 'unique_key') collate \"C\", e.n",
-        new="order by e.n",
+        file=f"{FUNCTIONS}/lock_entries.1.sql",
+        old="u.key, 0 from unnest(keys) with ordinality as u (key, n) order by u.n",
+        new="e ->> 'unique_key', 0 from jsonb_array_elements(tasks) as e",
         tests=BY_HAND,
         red=("test_a_batch_takes_its_keys_in_one_order",),
     ),

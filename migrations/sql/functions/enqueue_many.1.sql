@@ -58,7 +58,7 @@ begin
         select (e.n - 1)::integer as at, e.entry
         from jsonb_array_elements(enqueue_many.tasks) with ordinality as e (entry, n)
         where e.entry ->> 'unique_key' is not null
-        order by (e.entry ->> 'unique_key') collate "C", e.n
+        order by e.n
     loop
         return query
         select item.at, made.task_id, made.answer from perdure.enqueue_entry(item.entry, null) as made;
