@@ -171,6 +171,7 @@ def storm(minutes: float, seed: int, folder: Path) -> Report:
         replace_the_dead(world)
         for member in crew.alive("worker"):
             crew.stop(member, STOP_SECONDS)
+        end_singleton(reconnected)  # One that began late may have put it once more.
         watcher.close()
         facts, recovery = gather(reconnected, world, watcher, (password, CANARY))
         return Report(
@@ -293,6 +294,15 @@ def quieten(database: Database, world: World) -> None:
     database.rows("select perdure.pause_schedule(key) from perdure.schedules")
 
 
+def end_singleton(database: Database) -> None:
+    """It does not end by itself."""
+    database.rows(
+        "select perdure.cancel(t.id) from perdure.tasks as t where t.name = %s and not exists"
+        " (select from perdure.outcomes as o where o.task_id = t.id)",
+        (SINGLETON,),
+    )
+
+
 def drain(database: Database, world: World, signalled: list[str]) -> None:
     """Signal what nobody has, until everything has ended and only the living are registered.
 
@@ -300,11 +310,7 @@ def drain(database: Database, world: World, signalled: list[str]) -> None:
     """
     ends = time.monotonic() + DRAIN_SECONDS
     while time.monotonic() < ends:
-        database.rows(
-            "select perdure.cancel(t.id) from perdure.tasks as t where t.name = %s and not exists"
-            " (select from perdure.outcomes as o where o.task_id = t.id)",
-            (SINGLETON,),
-        )
+        end_singleton(database)
         database.rows(
             "select perdure.proceed(task_id) from perdure.waiting"
             " where reason = 'suspended' and wait_key <> all (%s)",

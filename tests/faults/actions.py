@@ -246,30 +246,38 @@ def notify(world: World, chance: Chance) -> bool:
 
 def poison(world: World, _chance: Chance) -> bool:
     """A task that kills whichever process runs it."""
-    operation = world.history.invoke("poison", kind="poison", tasks=1)
+    _ask(world, "poison", 1)
+    return True
+
+
+def lose_line(world: World, chance: Chance) -> bool:
+    """What some tasks require is lost, for all workers, as some run; it comes back."""
+    with world.line:
+        _ask(world, "lined", 4)
+        wait_for(time.monotonic() + 0.7)
+        since = time.monotonic()
+        world.crew.line.touch()
+        wait_for(since + chance.between(3.5, 5, "seconds"))
+        world.crew.line.unlink()
+        world.crew.hurts.append(Hurt(LINE, "down", since, time.monotonic()))
+        return True
+
+
+def _ask(world: World, name: str, tasks: int) -> None:
+    """Enqueue so many, as a client does."""
+    operation = world.history.invoke(name, kind=name, tasks=tasks)
     try:
         with psycopg.connect(world.dsn, autocommit=True) as connection:
             rows = connection.execute(
-                "insert into perdure.tasks (name, metadata) values ('poison',"
-                " jsonb_build_object('op', %s::text)) returning id",
-                (operation,),
+                "insert into perdure.tasks (name, metadata) select %s::text,"
+                " jsonb_build_object('op', %s::text, 'i', i)"
+                " from generate_series(0, %s::int - 1) as i returning id",
+                (name, operation, tasks),
             ).fetchall()
     except psycopg.OperationalError as error:
         world.history.answer(operation, "unknown", error=type(error).__name__)
     else:
         world.history.answer(operation, "ok", answers=[(row[0], "created") for row in rows])
-    return True
-
-
-def lose_line(world: World, chance: Chance) -> bool:
-    """What some tasks require is lost, for all workers, and comes back."""
-    with world.line:
-        since = time.monotonic()
-        world.crew.line.touch()
-        wait_for(since + chance.between(2, 5, "seconds"))
-        world.crew.line.unlink()
-        world.crew.hurts.append(Hurt(LINE, "down", since, time.monotonic()))
-        return True
 
 
 def lose_producer(world: World, chance: Chance) -> bool:

@@ -27,6 +27,8 @@ DECIDED_SECONDS: Final = 0.5
 LOST_SECONDS: Final = 2.0
 """From the loss of a constraint to the stop of what runs: two questions of the probe, the grace of
 a stop, and what a busy machine takes."""
+READ_SECONDS: Final = 0.5
+"""How far a worker's idea of the database's clock may be off: a round trip on a slow way."""
 HELD_SECONDS: Final = 5.0
 """How long a task may be with a worker before it starts."""
 EXPIRED_SECONDS: Final = 1.0
@@ -322,7 +324,7 @@ def _lifetimes(facts: Facts, found: Found) -> None:
             if not facts.hurt(run.member, run.since, run.since)
         ]  # fmt: skip
         who = f"task {task.id} ({task.name})"
-        if task.name == "overdue" and runs and runs[0].since < (task.deadline or 0) - MOMENT:
+        if task.name == "overdue" and runs and runs[0].since < (task.deadline or 0) - READ_SECONDS:
             found["breached"].append(f"{who} began before its deadline")
         if task.name != "expiring" or task.expires is None:
             continue
@@ -332,7 +334,7 @@ def _lifetimes(facts: Facts, found: Found) -> None:
             (None, None),
         }:
             found["unexpected"].append(f"{who} has ended {task.state}, {task.kind}")
-        elif task.kind == "expired" and task.until < task.expires - MOMENT:
+        elif task.kind == "expired" and task.until < task.expires - READ_SECONDS:
             found["unexpected"].append(f"{who} has expired before its time")
         elif task.kind == "expired" and any(not _is_unknown(facts, run, task) for run in runs):
             found["unexpected"].append(f"{who} has expired, and had begun")

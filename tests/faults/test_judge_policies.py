@@ -207,7 +207,7 @@ WRONG = {
     "a link that read another end": (
         "unexpected", ledger(record("inputs", 64, 14, inputs=[["completed", 3]])),
     ),
-    "one that expired too early": ("unexpected", changed(71, until=5.5)),
+    "one that expired too early": ("unexpected", changed(71, until=5.4)),
     "one that expired though it had begun": ("unexpected", ledger(*ran(71, 5, 6))),
     "one that began after it had expired": ("breached", ledger(*ran(70, 8, 9), but=[70])),
     "one that was due to expire and failed": ("unexpected", changed(70, state="failed", kind="x")),
