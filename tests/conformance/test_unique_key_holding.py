@@ -88,7 +88,7 @@ async def test_what_replaces_a_running_task_starts_after_it_has_ended(database: 
         assert (old["answer"], new["answer"]) == ("created", "replaced")
         blocked = await worker.task(new["task_id"])
         assert blocked["state"] == "blocked"
-        assert blocked["waiting_for"] == f"tasks {old['task_id']}"
+        assert blocked["waiting_for"] == f"task {old['task_id']}"
         assert (await worker.ended(new["task_id"]))["state"] == "completed"
         replaced = await worker.task(old["task_id"])
         assert (replaced["state"], replaced["reason"]) == ("cancelled", "replaced")

@@ -79,10 +79,10 @@ async def test_those_that_are_appended_run_one_after_the_other_whatever_becomes_
         assert [said for _, said in sent] == ["created", *["appended"] * 4]
         for before, after in pairwise(ids):
             row = await worker.task(after)
-            assert (row["state"], row["waiting_for"]) == ("blocked", f"tasks {before}")
+            assert (row["state"], row["waiting_for"]) == ("blocked", f"task {before}")
         # The first runs: what is cancelled behind it lets nobody pass.
         assert await answer(worker, "cancel(%s::bigint)", ids[2]) == "cancelled"
-        assert (await worker.task(ids[3]))["waiting_for"] == f"tasks {ids[1]}"
+        assert (await worker.task(ids[3]))["waiting_for"] == f"task {ids[1]}"
         worked.go.set()
         states = [(await worker.ended(task_id))["state"] for task_id in ids]
         assert states == ["completed", "failed", "cancelled", "completed", "completed"]

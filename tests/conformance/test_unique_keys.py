@@ -171,7 +171,7 @@ def test_a_held_key_answers_as_the_policy_of_the_enqueue_says(
     assert told(shared, task_id) == cell.new
     if cell.behind is not None:
         waits = shared.value("select waiting_for from perdure.task(%s)", [task_id])
-        assert waits == f"tasks {before[cell.behind]}"
+        assert waits == f"task {before[cell.behind]}"
 
 
 def test_every_state_meets_every_policy() -> None:

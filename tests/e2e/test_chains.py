@@ -41,7 +41,7 @@ def test_a_month_is_added_up_and_one_that_failed_is_mended(database: Database) -
     database.execute('update perdure.tasks set metadata = \'{"text": "6"}\' where id = %s', [page])
     assert perdure(database, "retry", str(page), "--with-dependents") == f"task {page} retried\n"
     shown = perdure(database, "list", "--state", "blocked")
-    assert f"tasks {page}" in shown
+    assert f"task {page}" in shown
     perdure(database, "worker", "-A", "invoices:service", "--burst")
     assert database.rows(ENDS, [report]) == [("completed", '{"euros": 106}')]
     for statement in filter(str.strip, blocks(PAGE, "sql")[0].split(";")):

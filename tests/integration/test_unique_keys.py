@@ -179,3 +179,15 @@ def test_retention_keeps_a_task_while_its_key_is_held_after_the_end(
     database.execute(finished_earlier)
     assert database.value("select perdure.retire(%s, %s, %s, 10)", KEEP) == 1
     assert database.value("select count(*) from perdure.unique_keys") == 0
+
+
+def test_who_drew_an_earlier_number_before_it_got_the_key_draws_a_later_one(
+    database: Database,
+) -> None:
+    early = database.value("select nextval('perdure.tasks_id_seq')")
+    line = line_behind_a_run(database, 2)
+    hold = "select task_id, answer from perdure.hold_key('k', 'append', %s, null, null)"
+    with database.connection.transaction(force_rollback=True):
+        ((last, answer),) = database.rows(hold, [early])
+        assert (last > line[-1], answer) == (True, "appended")
+        assert edges(database)[-1] == (last, line[-1])

@@ -30,6 +30,15 @@ MUTANTS: Final = (
         red=("test_who_cannot_see_that_one_has_been_appended_cannot_leave_the_line",),
     ),
     Mutant(
+        name="X272",
+        says="a task of a line keeps the number that it drew before it got the key",
+        file=f"{FUNCTIONS}/hold_key.1.sql",
+        old="new_id := nextval('tasks_id_seq');",
+        new="null;",
+        tests=LINES,
+        red=("test_who_drew_an_earlier_number_before_it_got_the_key_draws_a_later_one",),
+    ),
+    Mutant(
         name="X132",
         says="a task that was told to stop holds its key, although it runs no more",
         file=f"{FUNCTIONS}/hold_key.1.sql",

@@ -14,7 +14,6 @@ create function perdure.enqueue(
     language plpgsql security definer set search_path = pg_catalog, perdure, pg_temp as $$
 #variable_conflict use_column
 declare
-    new_id bigint;
     due timestamptz;
     wrong text;
     metadata_bytes bigint;
@@ -56,14 +55,13 @@ begin
                 enqueue.queue, (select y.queue from perdure.task_types as y where y.name = enqueue.name), 'default'));
         end if;
     end if;
-    new_id := nextval('tasks_id_seq');
-    task_id := new_id;
+    task_id := nextval('tasks_id_seq');
     answer := 'created';
     if enqueue.unique_key is not null then
         select h.task_id, h.answer, h.repeated into task_id, answer, repeated
         from perdure.hold_key(
-            enqueue.unique_key, enqueue.unique_policy, new_id, enqueue.request_id, enqueue.unique_for) as h;
-        if task_id <> new_id then
+            enqueue.unique_key, enqueue.unique_policy, enqueue.task_id, enqueue.request_id, enqueue.unique_for) as h;
+        if repeated or answer in ('kept', 'updated') then
             if answer = 'updated' and not repeated then
                 perform perdure.say_again(task_id, enqueue.name, jsonb_build_object(
                     'metadata', enqueue.metadata, 'queue', enqueue.queue, 'priority', enqueue.priority,
@@ -80,9 +78,9 @@ begin
         values (enqueue.task_id, enqueue.execution_metadata);
     end if;
     if enqueue.after is not null then
-        select f.doom, f.because into doom, because from perdure.follow(new_id, enqueue.after) as f;
+        select f.doom, f.because into doom, because from perdure.follow(enqueue.task_id, enqueue.after) as f;
         follows := exists (
-            select from perdure.inputs as i join perdure.edges as e using (task_id, after_id) where i.task_id = new_id);
+            select from perdure.inputs as i join perdure.edges as e using (task_id, after_id) where i.task_id = enqueue.task_id);
         due := case when not follows or enqueue.run_at is not null then due end;
     end if;
     insert into perdure.tasks (id, name, metadata, queue, priority, run_at, unique_key, tags, requires, headers,
@@ -91,10 +89,10 @@ begin
         enqueue.unique_key, enqueue.tags, enqueue.requires, enqueue.headers, enqueue.max_retries, enqueue.retry_delays,
         enqueue.expires_at, enqueue.deadline_at);
     if follows and enqueue.delay is not null then
-        update perdure.waiting set delay = least(enqueue.delay, enqueue.max_delay) where waiting.task_id = new_id;
+        update perdure.waiting set delay = least(enqueue.delay, enqueue.max_delay) where waiting.task_id = enqueue.task_id;
     elsif doom is not null then
-        perform perdure.take_out(new_id, perdure.locate(new_id));
-        perform perdure.end_unrun(new_id, doom, 'dependency', because);
+        perform perdure.take_out(enqueue.task_id, perdure.locate(enqueue.task_id));
+        perform perdure.end_unrun(enqueue.task_id, doom, 'dependency', because);
     end if;
     return next;
 end $$;

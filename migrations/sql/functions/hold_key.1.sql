@@ -1,6 +1,6 @@
--- Decides a unique key for a task that is about to be enqueued as new_id, as the policy of the call says.
--- The key's row stays locked to the end of the transaction: a second enqueue of the key waits for the
--- first. Answers the task that the caller gets, what was done, and whether it was done before: a request
+-- Decides a unique key for a task that is about to be enqueued as new_id, or a later one, as the policy of the
+-- call says. The key's row stays locked to the end of the transaction: a second enqueue of the key waits for
+-- the first. Answers the task that the caller gets, what was done, and whether it was done before: a request
 -- that comes again, as its answer was lost, is told of the task that it made or changed, and how.
 create function perdure.hold_key(unique_key text, policy text, new_id bigint, request_id uuid, unique_for interval)
     returns table (task_id bigint, answer text, repeated boolean)
@@ -60,6 +60,10 @@ begin
             held_for = coalesce(hold_key.unique_for, k.held_for)
         where k.key = hold_key.unique_key;
     else
+        -- Drawn before the key was locked: whoever came in between has a later one, and key_holder goes by them.
+        if new_id < named.id then
+            new_id := nextval('tasks_id_seq');
+        end if;
         task_id := new_id;
         answer := case when place is null then 'created' when policy = 'replace' then 'replaced'
             when policy = 'append' then 'appended' else 'created' end;

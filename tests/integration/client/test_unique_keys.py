@@ -118,4 +118,4 @@ async def test_the_line_of_a_key_survives_the_cancel_of_its_last(
     task = await client.get(again.id)
     assert task is not None
     assert (again.answer, task.state) == (Answer.CREATED, "blocked")
-    assert task.waiting_for == f"tasks {running.id}"
+    assert task.waiting_for == f"task {running.id}"
