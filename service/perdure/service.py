@@ -165,13 +165,16 @@ class TaskService:
             loop.add_signal_handler(number, signals.stop, number)
         loop.add_signal_handler(signal.SIGHUP, self._reload, worker, bus)
         _collect_less()
-        await worker.start()
-        await worker.stopped()
-        await worker.stop()
-        if worker.abandoned or not worker.clean or signals.count > 1:
-            # Threads and handlers that do not end must not hold the exit.
-            _leave(EXIT_OK)
-        await database.close()
+        try:
+            await worker.start()
+            await worker.stopped()
+            await worker.stop()
+            if worker.abandoned or not worker.clean or signals.count > 1:
+                # Threads and handlers that do not end must not hold the exit.
+                _leave(EXIT_OK)
+        finally:
+            # A pool that is connecting obeys no cancel, and would hold the exit for ever.
+            await database.close()
         return EXIT_RECYCLE if worker.stop_reason == "recycle" else EXIT_OK
 
     def _worker(self, database: Database, bus: Bus, options: Options | None) -> Worker:

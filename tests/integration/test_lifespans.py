@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from tests.kit import spans
 from tests.kit.databases import Database
+from tests.kit.fleet import QUICK
 from tests.kit.ledger import VARIABLE, Ledger
 from tests.kit.running import running
 
@@ -199,3 +200,22 @@ async def test_a_failed_setup_leaves_an_embedding_program_as_it_was(database: Da
             raise AssertionError("it must not start")
     assert left == ["good"]
     assert database.value("select count(*) from perdure.workers") == 0
+
+
+@pytest.mark.usefixtures("ledger")
+def test_a_worker_that_could_not_start_leaves_nothing_behind_that_holds_its_exit(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A pool that is connecting obeys no cancel: the loop would wait for it at its end."""
+
+    async def left() -> list[str]:
+        mine = asyncio.current_task()
+        return [task.get_name() for task in asyncio.all_tasks() if task is not mine]
+
+    monkeypatch.setenv(spans.SETUP, "raises")
+    service = spans.builder.build()
+    service.override({**QUICK, "dsn": database.dsn})
+    with asyncio.Runner() as runner:
+        with pytest.raises(LifespanError, match="'third' could not be set up"):
+            runner.run(service._serve(Options()))
+        assert runner.run(left()) == []
