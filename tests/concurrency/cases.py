@@ -17,12 +17,8 @@ VARIABLE = "PERDURE_TEST_ORDERS"
 SEED_VARIABLE = "PERDURE_TEST_SEED"
 SEED = "1"
 """Of the usual run, which tries the same orders each time."""
-ORDERS = 3
-"""Of a pair in the usual run, which has a time limit."""
-DULL_ORDERS = 1
-"""Where one of the two is rare, or meets no task: what it locks is in nobody's way."""
-INSIDE_ORDERS = 3
-"""Of each of as many settings where a run is settled beside one of `BESIDE`, else one of one."""
+ORDERS = 1
+"""Of a pair in the usual run, which has a time limit; a change and a night try more."""
 INSIDE_ORDERS_MOST = 20
 """Of one setting, also where all are wanted."""
 LONG = 200
@@ -35,7 +31,6 @@ INTERRUPTED = frozenset({
     "hand back", "separate", "checkpoint", "complete", "cancel", "proceed", "signal", "retry",
     "recover", "retire", "follow", "promote", "cancel where",
 })  # fmt: skip
-BESIDE = frozenset({"finish", "cancel", "proceed", "recover", "separate"})
 INSIDE = [pair for pair in PAIRS if {kind.name for kind in pair} <= INTERRUPTED]
 
 
@@ -94,8 +89,7 @@ def cases(pair: tuple[Kind, Kind]) -> list[Case]:
     """All cases of a pair, or as many as are wanted."""
     steps = [kind.steps for kind in pair]
     every = [case._replace(order=order) for case in settings_of(pair) for order in orders(*steps)]
-    often = all(kind.meets and not kind.rare for kind in pair)
-    return _some(every, name_of(pair), ORDERS if often else DULL_ORDERS)
+    return _some(every, name_of(pair))
 
 
 def uninterrupted(pair: tuple[Kind, Kind]) -> list[Case]:
@@ -108,7 +102,7 @@ def uninterrupted(pair: tuple[Kind, Kind]) -> list[Case]:
         case._replace(order=(a,) * LONG + (1 - a,) * LONG)
         for case in settings_of(pair) if not (recovers and case.setting.alive) for a in (0, 1)
     ]  # fmt: skip
-    return _some(every, name_of(pair), _inside_orders(pair))
+    return _some(every, name_of(pair))
 
 
 def inside(pair: tuple[Kind, Kind], alone: Case, ran: Ran) -> list[Case]:
@@ -119,17 +113,12 @@ def inside(pair: tuple[Kind, Kind], alone: Case, ran: Ran) -> list[Case]:
         alone._replace(order=(a,) * i + (1 - a,) * j + (a,) * LONG + (1 - a,) * LONG)
         for i in range(1, steps[a]) for j in range(1, steps[1 - a] + 1)
     ]  # fmt: skip
-    return _some(every, f"{name_of(pair)}, {alone.name}", _inside_orders(pair))[:INSIDE_ORDERS_MOST]
+    return _some(every, f"{name_of(pair)}, {alone.name}")[:INSIDE_ORDERS_MOST]
 
 
-def _inside_orders(pair: tuple[Kind, Kind]) -> int:
-    settled = any(kind.move is not None for kind in pair)
-    return INSIDE_ORDERS if settled and BESIDE & {kind.name for kind in pair} else 1
-
-
-def _some(every: list[Case], name: str, usual: int) -> list[Case]:
+def _some(every: list[Case], name: str) -> list[Case]:
     """The same for the same name and seed, in the order of chance."""
-    given = os.environ.get(VARIABLE) or str(usual)
+    given = os.environ.get(VARIABLE) or str(ORDERS)
     seed = os.environ.get(SEED_VARIABLE) or SEED
     wanted = len(every) if given == "all" else min(int(given), len(every))
     return random.Random(f"{seed}:{name}").sample(every, wanted)

@@ -75,8 +75,7 @@ class Kind(NamedTuple):
     `allowed`: how it may be refused. `caller`: it is part of a caller's own transaction.
     `took`, `saved`, `lost`: whether it says that it took a task out of where it was held, that it
     has saved the checkpoint, and that its lease does not hold the task any more. `move`: what is
-    settled. `aimed`: at a task of the choice. `steps`: how many there are, with the commit. `rare`:
-    it comes now and then, or by hand: fewer orders of it are tried.
+    settled. `aimed`: at a task of the choice. `steps`: how many there are, with the commit.
     """
 
     name: str
@@ -90,7 +89,6 @@ class Kind(NamedTuple):
     move: Move | None = None
     aimed: bool = True
     steps: int = 2
-    rare: bool = False
 
 
 def one(verb: str, values: Callable[[World, Aim], dict[str, Any]]) -> Build:
@@ -285,12 +283,11 @@ KINDS = (
          "opened", "chained", "expired")),
     Kind("cancel where", plain("cancel_where", **EVERY, dry_run=False),
         ("running", "ready", "suspended", "retrying", "blocked", "lined", "limited", "opened",
-         "chained", "expired"), aimed=False, rare=True),
+         "chained", "expired"), aimed=False),
     Kind("reschedule where", plain("reschedule_where", **EVERY, delay=None, run_at=LONG_AGO,
-        dry_run=False), ("ready", "retrying", "blocked", "opened", "chained"), aimed=False,
-        rare=True),
+        dry_run=False), ("ready", "retrying", "blocked", "opened", "chained"), aimed=False),
     Kind("run now", one("run_now", lambda world, aim: {"id": aim.task}),
-        ("retrying", "opened", "chained"), rare=True),
+        ("retrying", "opened", "chained")),
     updating("update task", metadata='{"n": 2}', run_at=LONG_AGO),
     Kind("proceed", _proceed(), ("running", "suspended", "told")),
     Kind("signal", _proceed(wait_key=WAIT_KEY, keep_for=600), ("running", "suspended"),
@@ -299,7 +296,7 @@ KINDS = (
         "id": aim.task, "patch": None, "execution_metadata": None, "with_dependents": True}),
         ("failed", "retrying")),
     Kind("retry where", plain("retry_where", name="a", state="failed", since=None, error_type=None,
-        dry_run=False), ("failed",), aimed=False, rare=True),
+        dry_run=False), ("failed",), aimed=False),
     Kind("register", plain("register", id=WORKER, name="w", host="h", pid=1, version="0",
         lease_seconds=600, queues=["default"], names=["a"], slots=9, schedules=[],
         draining=False), aimed=False),
@@ -311,11 +308,11 @@ KINDS = (
     Kind("promote", plain("promote", at_most=100), ("retrying", "chained", "expired"),
         aimed=False),
     Kind("serve openings", plain("serve_openings", at_most=100), ("limited", "opened"),
-        aimed=False, rare=True),
-    Kind("operate", _operate, aimed=False, steps=4, rare=True),
-    Kind("put schedule", plain("put_schedule", **SCHEDULE), allowed=LATER, aimed=False, rare=True),
-    Kind("run schedule", plain("run_schedule", key="s", force=False), aimed=False, rare=True),
-    Kind("fire", one("fire", _fire), aimed=False, rare=True),
+        aimed=False),
+    Kind("operate", _operate, aimed=False, steps=4),
+    Kind("put schedule", plain("put_schedule", **SCHEDULE), allowed=LATER, aimed=False),
+    Kind("run schedule", plain("run_schedule", key="s", force=False), aimed=False),
+    Kind("fire", one("fire", _fire), aimed=False),
     Kind("obey", plain("obey", at_most=100), ("told", "withdrawn", "left"), LATER, aimed=False),
     Kind("relane", plain("relane", after=0, at_most=100), aimed=False),
     Kind("pause", plain("pause_queue", name="default", stop_running=True), aimed=False),

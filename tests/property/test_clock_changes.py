@@ -52,11 +52,11 @@ def changes(zone: ZoneInfo) -> Iterator[datetime]:
 
 
 class Clock:
-    """What clocks show in each minute of the day and a half before a change and after it."""
+    """What clocks show in each minute of the day before a change and of the day after it."""
 
     def __init__(self, change: datetime, zone: ZoneInfo) -> None:
         self.seen: list[tuple[datetime, datetime]] = []
-        for quarter in (change - 1.5 * DAY + n * 15 * MINUTE for n in range(3 * 24 * 4)):
+        for quarter in (change - DAY + n * 15 * MINUTE for n in range(2 * 24 * 4)):
             minutes = [quarter + n * MINUTE for n in range(15)]
             shown = [at.astimezone(zone).replace(tzinfo=None) for at in (minutes[0], minutes[-1])]
             if shown[1] - shown[0] == 14 * MINUTE:

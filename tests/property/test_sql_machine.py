@@ -283,7 +283,7 @@ def test_any_sequence_of_calls_keeps_every_task_in_its_place(database: Database)
     machine = type("OnDatabase", (Machine,), {"database": database})
     many = os.environ.get("PERDURE_TEST_EXAMPLES")
     profile = settings(
-        max_examples=int(many or 100), stateful_step_count=30, derandomize=not many,
+        max_examples=int(many or 40), stateful_step_count=30, derandomize=not many,
         deadline=None, database=None,
         suppress_health_check=list(HealthCheck),
     )  # fmt: skip
