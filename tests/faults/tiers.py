@@ -21,7 +21,7 @@ STATES: Final = "PERDURE_TEST_EXAMPLES"
 """How many sequences of calls the state machine tries."""
 ALWAYS: Final = frozenset({*(f"X{number}" for number in range(1, 13)), "X47", "X48", "X49"})
 """The defences of claim, fence and recovery: theirs are tried with every change."""
-MUTANTS_MOST: Final = 30
+MUTANTS_MOST: Final = 20
 """So many fit into the minutes of a change, however much it changes; the night tries all."""
 UPSTREAM: Final = "origin/main"
 """What a change is compared with."""
@@ -48,7 +48,7 @@ def pull_request(seed: int) -> list[Part]:
     """At most 12 minutes: a minute of storm, more orders, the mutants that matter to the change."""
     return [
         Part("storm", ("-m", "tests.chaos.storm", "--minutes", "1", "--seed", str(seed))),
-        Part("pairs of operations", (*PYTEST, "tests/concurrency"), {ORDERS: "4"}),
+        Part("pairs of operations", (*PYTEST, "tests/concurrency"), {ORDERS: "3"}),
         Part("mutants", ("-m", "tests.mutants", *concerned(changed()))),
     ]
 
@@ -95,7 +95,7 @@ def changed(root: Path = ROOT) -> frozenset[str] | None:
 
 
 def concerned(files: frozenset[str] | None) -> list[str]:
-    """The mutants of every change and those of the files that this one has changed, 30 at most.
+    """The mutants of every change and those of the files that this one has changed, 20 at most.
 
     Where nobody knows the files they may be any.
     """
