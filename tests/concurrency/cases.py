@@ -24,18 +24,25 @@ INSIDE_ORDERS_MOST = 20
 LONG = 200
 """More steps than an operation has."""
 
-PAIRS = list(combinations_with_replacement(KINDS, 2))
-"""Every operation with every other, and with itself."""
 INTERRUPTED = frozenset({
     "replace", "append", "finish", "fail", "suspend", "succeed", "abandon",
     "hand back", "separate", "checkpoint", "complete", "cancel", "proceed", "signal", "retry",
     "recover", "retire", "follow", "promote", "cancel where",
 })  # fmt: skip
-INSIDE_SHARE = 3
-"""Of the pairs that interrupt each other inside, the usual run takes one in so many."""
-INSIDE = [pair for pair in PAIRS if {kind.name for kind in pair} <= INTERRUPTED]
-if not os.environ.get(VARIABLE):
-    INSIDE = random.Random(SEED).sample(INSIDE, len(INSIDE) // INSIDE_SHARE)
+SHARE = 3
+"""Of the pairs the usual run takes one in so many, always the same."""
+
+
+def _wanted(pairs: list[tuple[Kind, Kind]]) -> list[tuple[Kind, Kind]]:
+    if os.environ.get(VARIABLE):
+        return pairs
+    return random.Random(SEED).sample(pairs, len(pairs) // SHARE)
+
+
+EVERY = list(combinations_with_replacement(KINDS, 2))
+"""Every operation with every other, and with itself."""
+PAIRS = _wanted(EVERY)
+INSIDE = _wanted([pair for pair in EVERY if {kind.name for kind in pair} <= INTERRUPTED])
 
 
 class Case(NamedTuple):

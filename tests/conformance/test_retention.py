@@ -56,14 +56,14 @@ async def ended_ago(
 
 async def maintain(worker: Running) -> None:
     """Let the worker do the upkeep of a minute, to its end."""
-    await worker.ask(
-        "update perdure.settings set value = to_jsonb(clock_timestamp() - interval '2 minutes')"
-        " where key = 'upkeep_at'"
-    )
-    # Statistics are pruned last of all.
+    # Statistics are pruned last of all; there before a beat may find that the minute is over.
     await worker.ask(
         "insert into perdure.statistics (worker_id, minute, name, state, count, seconds)"
         " values (0, '2001-01-01', 'a', 'completed', 1, 0)"
+    )
+    await worker.ask(
+        "update perdure.settings set value = to_jsonb(clock_timestamp() - interval '2 minutes')"
+        " where key = 'upkeep_at'"
     )
     worker.worker.beat_now()
     await worker.until(lambda: _pruned(worker))

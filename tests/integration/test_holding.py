@@ -211,9 +211,9 @@ async def test_a_due_task_that_somebody_has_locked_does_not_make_the_beat_race(
     shop = Shop()
     shop.go.set()
     async with running(database, shop.service) as worker:
-        await worker.ask("select perdure.enqueue('wait', delay => '200 milliseconds')")
         with psycopg.connect(database.dsn) as other:
-            other.execute("select from perdure.waiting for update")
+            await worker.ask("select perdure.enqueue('wait', delay => '1 second')")
+            assert other.execute("select from perdure.waiting for update").rowcount == 1
             await worker.until(lambda: database.value("select due_at < now() from perdure.waiting"))
             beats.clear()
             await worker.until(lambda: len(beats) > 8)

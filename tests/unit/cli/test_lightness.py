@@ -7,7 +7,6 @@ import importlib
 import json
 import subprocess
 import sys
-import time
 from pathlib import Path
 from textwrap import dedent
 
@@ -17,7 +16,6 @@ import perdure
 
 DRIVERS = {"psycopg", "psycopg_pool", "sqlalchemy", "alembic"}
 HEAVY = DRIVERS | {"rich", "structlog", "perdure.settings"}
-HELP_SECONDS = 0.25
 
 
 def loaded_by(code: str, *arguments: str) -> set[str]:
@@ -41,17 +39,6 @@ def test_a_command_is_helped_without_a_database_library_and_without_rich() -> No
     for words in ([], ["--help"], ["worker", "--help"], ["nope"]):
         modules = loaded_by("from perdure.cli.main import main; main()", *words)
         assert not (modules | roots(modules)) & HEAVY, words
-
-
-def test_help_takes_a_quarter_of_a_second_at_most() -> None:
-    def seconds() -> float:
-        began = time.perf_counter()
-        command = [sys.executable, "-m", "perdure", "--help"]
-        subprocess.run(command, capture_output=True, check=True, timeout=60)
-        return time.perf_counter() - began
-
-    # The best of several: what other programs do on this machine is not what is measured.
-    assert any(seconds() <= HELP_SECONDS for _ in range(20))
 
 
 def test_a_probe_loads_the_standard_library_only() -> None:
