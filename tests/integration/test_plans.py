@@ -20,7 +20,7 @@ from perdure.store.queue import Settling, array_literal, move_document
 from perdure.tasks.places import Ended, Move, Ready, Saved, Waiting
 
 ROWS, FEW = 10_000, 600
-SIZES, AGES = (0, ROWS, 1_000_000), ("empty", "stale", "fresh")
+SIZES, AGES = (0, ROWS, 200_000), ("empty", "stale", "fresh")
 ASKED, SHARE = 128, 96
 DEAD_ROWS = 100_000
 Values = Mapping[str, Any]

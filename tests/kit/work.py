@@ -9,11 +9,13 @@ from __future__ import annotations
 import importlib
 import sys
 
+from perdure.cli.lean import load_structlog
 from perdure.run.options import Options
 
 
 def main() -> int:
     """Run the service that the first argument names until it is told to stop."""
+    load_structlog()
     application, *values = sys.argv[1:]
     module, _, name = application.partition(":")
     service = getattr(importlib.import_module(module), name)
