@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Final, Literal
 
 import typer
@@ -10,6 +12,7 @@ from perdure.cli.given import Given
 from perdure.cli.names import Known, known
 from perdure.cli.opening import open_client
 from perdure.cli.output import Output
+from perdure.client.sync import SyncTaskClient
 from perdure.store.operations import AS_IT_IS
 from perdure.store.views import WorkerState
 
@@ -67,18 +70,22 @@ def _bound(option: str, text: str | None, least: int) -> int | None:
 
 def pause(given: Given, queue: str, *, stop_running: bool, as_json: bool) -> int:
     """Pause a queue."""
-    with open_client(given) as client:
-        found = known(client, "queue", queue)
-        answer = client.pause_queue(queue, stop_running=stop_running)
-    text = f"queue {queue} {answer.replace('_', ' ')}"
-    return _told(found, answer, text, as_json=as_json)
+    ask = partial(SyncTaskClient.pause_queue, stop_running=stop_running)
+    return _asked(given, queue, ask, as_json=as_json)
 
 
 def resume(given: Given, queue: str, *, as_json: bool) -> int:
     """Resume a queue."""
+    return _asked(given, queue, SyncTaskClient.resume_queue, as_json=as_json)
+
+
+def _asked(
+    given: Given, queue: str, ask: Callable[[SyncTaskClient, str], str], *, as_json: bool
+) -> int:
+    """Ask something of a queue, and tell the answer."""
     with open_client(given) as client:
         found = known(client, "queue", queue)
-        answer = client.resume_queue(queue)
+        answer = ask(client, queue)
     text = f"queue {queue} {answer.replace('_', ' ')}"
     return _told(found, answer, text, as_json=as_json)
 

@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 from difflib import get_close_matches
-from typing import Final, NamedTuple
+from typing import Final, Literal, NamedTuple, TypeAlias
 
 from perdure.client.sync import SyncTaskClient
 from perdure.errors import NotPermitted
-from perdure.store.operations import NameKind
 
+FreeKind: TypeAlias = Literal["queue", "constraint"]
+"""What may be set before anybody uses it: any name is taken, a typo, too."""
 NEAR_MOST: Final = 3
-_NOBODY: Final[dict[NameKind, str]] = {
-    "task": "no worker has declared a task {!r} yet",
+_NOBODY: Final[dict[FreeKind, str]] = {
     "queue": "nobody has used queue {!r} yet",
     "constraint": "nobody requires or declares {!r} yet",
-    "schedule": "there is no schedule {!r}",
 }
 
 
 class Known(NamedTuple):
     """What is known of a name; `known` is None where this login may not ask."""
 
-    kind: NameKind
+    kind: FreeKind
     name: str
     known: bool | None
     near: list[str]
@@ -39,7 +38,7 @@ class Known(NamedTuple):
         return {"known": self.known, "near": self.near}
 
 
-def known(client: SyncTaskClient, kind: NameKind, name: str) -> Known:
+def known(client: SyncTaskClient, kind: FreeKind, name: str) -> Known:
     """Look for a name; ask before it is used, because it is known afterwards."""
     try:
         names = client.names(kind)
