@@ -91,6 +91,26 @@ def test_an_instance_that_comes_free_goes_to_the_lowest_id(database: Database) -
     ]
 
 
+def test_many_are_let_in_together_and_the_numbers_between_are_given_again(
+    database: Database,
+) -> None:
+    limit(database, 450)
+    many = "insert into perdure.tasks (name) select 'limited' from generate_series(1, %s)"
+    database.execute(many, [450])
+    database.execute("select perdure.cancel(i) from unnest('{5,100,101,450}'::bigint[]) as i")
+    database.execute(many, [2])
+    assert database.rows(
+        "select number, task_id from perdure.instances where number <> task_id order by 1"
+    ) == [(5, 451), (100, 452)]
+    database.execute(many, [20])
+    held = database.rows("select number, task_id from perdure.instances order by 1")
+    assert [number for number, _ in held] == list(range(1, 451))
+    assert held[100] == (101, 453)
+    assert held[449] == (450, 454)
+    assert sum(state == "bloc" for state in states(database).values()) == 18
+    assert rest(database) == []
+
+
 def test_an_open_transaction_of_a_producer_takes_nothing_from_others(database: Database) -> None:
     limit(database, 1)
     with psycopg.connect(database.dsn) as producer:

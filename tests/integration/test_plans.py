@@ -12,6 +12,7 @@ from uuid import UUID
 
 import psycopg
 import pytest
+from tests.integration.test_instances import limit
 from tests.kit.backlog import GROWING, LIVE, Backlog, Backlogs, fill, session
 from tests.kit.databases import Database, Server
 from tests.kit.plans import Plan, explain, prepare
@@ -262,3 +263,51 @@ def test_a_claim_takes_its_picks_in_order_and_no_more_whatever_the_planner_may_u
             taken = {name: sorted(row[3] for row in rows if row[4] == name) for name in first}
             assert taken == first, states
             assert Counter(row[0] for row in rows) == {1: 64, 2: 64}
+
+
+# Two of each name run and hold its instances; 5 and all above it wait for one of the first name's.
+LINED_UP = """
+    insert into perdure.tasks (id, name)
+    select n, case when n in (3, 4) then 'limited' else 'crowded' end
+    from generate_series(1, 5) as n;
+    insert into perdure.waiting (task_id, reason, instance_key)
+    select n + 4, 'instances', 'crowded' from generate_series(1, %(rows)s::integer) as n;
+    insert into perdure.instances (key, number, task_id)
+    values ('crowded', 1, 1), ('crowded', 2, 2), ('limited', 1, 3), ('limited', 2, 4);
+    insert into perdure.leases (id, worker_id, task_ids) values (%(lease)s, 1, '{1,2,3,4}');
+    insert into perdure.openings (key) values ('crowded'), ('limited')
+"""
+# What those who look were told of when there were few.
+SAMPLE = (
+    "insert into perdure.waiting (task_id, reason, instance_key) values (9, 'instances', 'limited')"
+)
+
+
+@pytest.mark.parametrize("mode", ["custom", "generic"])
+@pytest.mark.parametrize("age", AGES)
+def test_who_waits_for_an_instance_is_found_by_the_key_however_many_wait_for_another(
+    backlogs: Backlogs, age: str, mode: str
+) -> None:
+    with backlogs.aged(0, "empty") as database:
+        for name in ("crowded", "limited"):
+            limit(database, 2, name)
+        database.execute("set session_replication_role = replica")
+        if age == "stale":
+            database.execute(SAMPLE)
+            database.execute("analyze")
+            database.execute("delete from perdure.waiting")
+        values = {"rows": ROWS, "lease": UUID(int=1)}
+        for statement in LINED_UP.split(";"):
+            database.execute(statement, values)
+        database.execute("reset session_replication_role")
+        if age == "fresh":
+            database.execute("analyze")
+        ends = [
+            Settling(str(UUID(int=1)), task, 1.0, Move(to=Ended(state="completed"), attempt=1))
+            for task in (1, 3)
+        ]
+        moves = {"worker": LIVE, "moves": f"[{','.join(map(move_document, ends))}]"}
+        with session(database, own=True, mode=mode) as connection:
+            for name, asked in (("serve_openings", {"at_most": 10}), ("settle", moves)):
+                plans = explain(connection, name, asked)
+                assert sum(plan.read("waiting") for plan in plans) <= 10, texts(plans, "waiting")

@@ -24,7 +24,8 @@ class Transaction(NamedTuple):
     removed: frozenset[Row] = frozenset()
     locked: frozenset[Row] = frozenset()
     picked: frozenset[Row] = frozenset()
-    gap: int = 0
+    free: tuple[int, ...] = ()
+    found: int = 0
     aborts: int = 0
 
     def remove(self, row: Row) -> Transaction:
@@ -117,7 +118,9 @@ class Instances:
             for row in state.rows:
                 if row[0] == "holds" and row[2] == one.task:
                     if not self.locks_before_it_looks:
-                        yield one._replace(at="hand_over", gap=self._next(state, one, others) or -1)
+                        yield one._replace(
+                            at="hand_over", found=self._next(state, one, others) or -1
+                        )
                     elif row not in taken:
                         yield one._replace(at="hand_over", locked=one.locked | {row})
 
@@ -128,7 +131,7 @@ class Instances:
         found = self._next(state, one, others)
         waiting = bool(_seen(state, one, "waits"))
         if not self.locks_before_it_looks:
-            found, waiting = (found, waiting) if one.gap == found else (0, one.gap > 0)
+            found, waiting = (found, waiting) if one.found == found else (0, one.found > 0)
         one = one.remove(row)
         if found:
             after = one.remove(("waits", found, 0))
@@ -140,26 +143,27 @@ class Instances:
 
     def _count(self, state: State, one: Transaction, _: Others) -> Iterator[Transaction]:
         held = {row[1] for row in _seen(state, one, "holds")}
-        gap = min(set(range(1, self.most + 2)) - held)
-        yield one._replace(at="judge" if len(held) >= self.most else "let_in", gap=gap)
+        free = tuple(number for number in range(1, self.most + 1) if number not in held)
+        yield one._replace(at="let_in" if free else "judge", free=free)
 
     def _let_in(self, state: State, one: Transaction, others: Others) -> Iterator[Transaction]:
-        found = self._next(state, one, others)
-        if not found:
-            yield one._replace(at="judge", gap=0)
+        offers = tuple(zip(one.free, self._waiting(state, one, others), strict=False))
+        if not offers:
+            yield one._replace(at="judge")
             return
         in_doubt = {
             row[1] for other in others for row in other.added | other.removed if row[0] == "holds"
         }
-        if self.one_row_per_number and one.gap in in_doubt:
+        if self.one_row_per_number and any(number in in_doubt for number, _ in offers):
             # It waits for the other to commit, and if that takes long it leaves its openings.
-            yield one._replace(at="commit")
+            yield one._replace(at="commit", free=())
             return
-        if self.one_row_per_number and any(r[1] == one.gap for r in _seen(state, one, "holds")):
-            yield one._replace(at="count")
-            return
-        after = one.remove(("waits", found, 0))
-        yield after._replace(at="count", added=after.added | {("holds", one.gap, found)})
+        taken = {row[1] for row in _seen(state, one, "holds")} if self.one_row_per_number else set()
+        for number, task in offers:
+            if number not in taken:
+                one = one.remove(("waits", task, 0))
+                one = one._replace(added=one.added | {("holds", number, task)})
+        yield one._replace(at="count", free=())
 
     def _judge(self, state: State, one: Transaction, others: Others) -> Iterator[Transaction]:
         openings = one.picked | {row for row in one.added if row[0] == "opening"}
@@ -169,7 +173,7 @@ class Instances:
         served = served._replace(at="commit", picked=frozenset())
         if not _seen(state, one, "waits"):
             yield served
-        elif one.gap == 0:
+        elif one.free:
             yield one._replace(at="commit")
         elif one.kind != "beat":
             yield one._replace(at="commit") if self.keeps_openings_of_full_keys else served
@@ -186,8 +190,12 @@ class Instances:
 
     @staticmethod
     def _next(state: State, one: Transaction, others: Others) -> int:
-        waiting = {row[1] for row in _seen(state, one, "waits") - _locked(others)}
-        return min(waiting, default=0)
+        return min(Instances._waiting(state, one, others), default=0)
+
+    @staticmethod
+    def _waiting(state: State, one: Transaction, others: Others) -> list[int]:
+        """Those whom it can pick, in the order of their ids."""
+        return sorted(row[1] for row in _seen(state, one, "waits") - _locked(others))
 
 
 Others: TypeAlias = tuple[Transaction, ...]

@@ -5,14 +5,14 @@ create function perdure.ask_anew(instance_key text) returns text
 declare
     ids bigint[];
 begin
-    with picked as materialized (
-        select w.ctid as row_at from perdure.waiting as w
-        where w.instance_key = ask_anew.instance_key
-            and perdure.wanted_key(w.task_id) is distinct from ask_anew.instance_key
-        order by w.task_id limit 1000 for update skip locked),
-    gone as (delete from perdure.waiting where ctid = any (array(select p.row_at from picked as p)) returning task_id)
-    select array_agg(g.task_id order by g.task_id) into ids from gone as g;
-    perform perdure.place(ids) where ids is not null;
-    return case when exists (select from perdure.waiting as w where w.instance_key = ask_anew.instance_key)
-        then 'blocked' else 'served' end;
+    ids := array(
+        select w.task_id from perdure.waiting as w
+        where w.instance_key between ask_anew.instance_key and ask_anew.instance_key
+        order by w.instance_key, w.task_id limit 1000 for update skip locked);
+    ids := array(
+        select k.task_id from perdure.wanted_keys(ids) as k
+        where k.instance_key is distinct from ask_anew.instance_key order by k.task_id);
+    delete from perdure.waiting where task_id = any (ids);
+    perform perdure.place(ids);
+    return case when perdure.first_waiting(ask_anew.instance_key) is null then 'served' else 'blocked' end;
 end $$;

@@ -4,7 +4,7 @@
 -- locked is passed over. Its own row is locked first, so that who comes to wait is either seen here or sees
 -- that it is locked (let_in).
 create function perdure.hand_over(task bigint) returns void
-    language plpgsql set search_path = pg_catalog, perdure, pg_temp as $$
+    language plpgsql set search_path = pg_catalog, perdure, pg_temp set enable_seqscan = off set jit = off as $$
 declare
     held record;
     most integer;
@@ -22,9 +22,10 @@ begin
             or (select count(*) from perdure.instances as i where i.key = held.key) <= most
         then
             select w.task_id into next from perdure.waiting as w
-            where w.instance_key = held.key order by w.task_id limit 1 for update skip locked;
+            where w.instance_key between held.key and held.key
+            order by w.instance_key, w.task_id limit 1 for update skip locked;
             -- Else it would hand it on at once, and so would the next, as deep as the line is long.
-            next := case when perdure.wanted_key(next) = held.key then next end;
+            next := (select k.task_id from perdure.wanted_keys(array[next]) as k where k.instance_key = held.key);
         end if;
     end if;
     if next is not null then
@@ -35,5 +36,5 @@ begin
     end if;
     delete from perdure.instances where key = held.key and number = held.number;
     insert into perdure.openings (key)
-    select held.key where not calm or exists (select from perdure.waiting as w where w.instance_key = held.key);
+    select held.key where not calm or perdure.first_waiting(held.key) is not null;
 end $$;

@@ -9,9 +9,9 @@ declare
 begin
     fresh := array(
         select w.task_id from perdure.waiting as w
-        where w.instance_key = make_room.instance_key
+        where w.instance_key between make_room.instance_key and make_room.instance_key
             and (select p.attempt from perdure.progress as p where p.task_id = w.task_id and p.attempt > 0) is null
-        order by w.task_id desc limit 1000 for update of w skip locked);
+        order by w.instance_key desc, w.task_id desc limit 1000 for update of w skip locked);
     if when_full = 'skip' then
         delete from perdure.waiting where task_id = any (fresh);
         for one in select i from unnest(fresh) as i order by i loop
@@ -23,7 +23,8 @@ begin
                 select l.id from (
                     select i.task_id as id from perdure.instances as i where i.key = make_room.instance_key
                     union all
-                    select w.task_id from perdure.waiting as w where w.instance_key = make_room.instance_key) as l
+                    select w.task_id from perdure.waiting as w
+                    where w.instance_key between make_room.instance_key and make_room.instance_key) as l
                 order by l.id desc offset most limit 1000) as l
             where l.id < fresh[1] order by l.id
         loop
