@@ -5,10 +5,11 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 
-from benchmarks.harness import Bench, Row, server
+from benchmarks.harness import Bench, Cpu, Row, server
 from benchmarks.peers import NAMES, peer
 from benchmarks.scenarios import SCENARIOS
 
@@ -36,8 +37,10 @@ def main() -> int:
             module = import_module(f"benchmarks.scenarios.{name}")
             bench.say(f"{name}: {(module.__doc__ or name).splitlines()[0]}")
             names = module.PEERS if wanted is None else wanted
+            began = Cpu.now()
             found = module.rows(bench, [peer(of) for of in names])
-            for row in found:
+            stolen = {"percent_of_cpu_that_the_host_gave_others": Cpu.now().stolen_since(began)}
+            for row in (replace(row, details={**row.details, **stolen}) for row in found):
                 rows.append(row)
                 if not given.json:
                     print(_told(row))

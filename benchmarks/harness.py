@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import psycopg
 
@@ -363,6 +363,24 @@ def machine() -> dict[str, Any]:
         "system": f"{platform.system()} {platform.machine()}",
         "date": datetime.now(UTC).date().isoformat(),
     }
+
+
+class Cpu(NamedTuple):
+    """Seconds of all cores since the machine's start: all, and what its host gave to others."""
+
+    total: float
+    stolen: float
+
+    @classmethod
+    def now(cls) -> Cpu:
+        """From /proc/stat: the eighth number is steal, those after it are parts of others."""
+        with Path("/proc/stat").open() as stat:
+            times = [int(field) / TICKS for field in stat.readline().split()[1:9]]
+        return cls(sum(times), times[7])
+
+    def stolen_since(self, began: Cpu) -> float:
+        """Percent of the time since then."""
+        return round(100 * (self.stolen - began.stolen) / (self.total - began.total or 1), 1)
 
 
 def median(values: Sequence[float]) -> float:

@@ -30,8 +30,8 @@ and losses included. Half of the rows are beside peers: those ran on the same ma
 run, interleaved, at their fastest documented settings, on a PostgreSQL with `fsync` and
 `synchronous_commit` on; the others hold our own numbers against a bound. What is to be reached was
 set before the engine was built. A value is the median of at least three runs, or of the ratios of
-runs beside each other. Machines differ and this one is shared: look at the ratios, and at how far
-the runs of a row lie apart.
+runs beside each other. Machines differ and this one is shared: look at the ratios, at how far the
+runs of a row lie apart, and at how much of the CPU its host gave to others meanwhile.
 
 It needs Node and npm for Graphile Worker.
 
