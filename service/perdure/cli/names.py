@@ -8,10 +8,11 @@ from typing import Final, Literal, NamedTuple, TypeAlias
 from perdure.client.sync import SyncTaskClient
 from perdure.errors import NotPermitted
 
-FreeKind: TypeAlias = Literal["queue", "constraint"]
+FreeKind: TypeAlias = Literal["task", "queue", "constraint"]
 """What may be set before anybody uses it: any name is taken, a typo, too."""
 NEAR_MOST: Final = 3
 _NOBODY: Final[dict[FreeKind, str]] = {
+    "task": "no worker has declared {!r} yet",
     "queue": "nobody has used queue {!r} yet",
     "constraint": "nobody requires or declares {!r} yet",
 }
@@ -32,6 +33,11 @@ class Known(NamedTuple):
             return ""
         meant = f": did you mean {' or '.join(map(repr, self.near))}?" if self.near else ""
         return f"{_NOBODY[self.kind].format(self.name)}{meant}"
+
+    @property
+    def typo(self) -> str:
+        """The hint only if another name is near: it may well be that workers come later."""
+        return self.hint if self.near else ""
 
     def document(self) -> dict[str, object]:
         """The same for programs."""

@@ -9,6 +9,7 @@ import typer
 
 from perdure.cli import values
 from perdure.cli.given import Given
+from perdure.cli.names import known
 from perdure.cli.opening import open_client
 from perdure.cli.output import Output, cell
 from perdure.cli.times import local
@@ -115,14 +116,17 @@ def put(given: Given, wanted: Wanted, *, dry_run: bool, as_json: bool) -> int:
     output = Output(as_json=as_json)
     new, keep_phase = wanted.schedule(), not wanted.reset_phase
     with open_client(given) as client:
+        found = known(client, "task", new.name)
         if not dry_run:
             answer = client.put_schedule(
                 new.key, new.name, new.trigger, new.metadata, policy=wanted.policy,
                 keep_phase=keep_phase, **new.options,
             )  # fmt: skip
             if as_json:
-                output.document({"key": new.key, "answer": answer})
+                output.document({"key": new.key, "answer": answer, **found.document()})
             output.line(f"schedule {new.key} {answer}")
+            if found.typo:
+                output.line(found.typo)
             return 0
         had = client.get_schedule(new.key)
     changes = _changes(had, new)
@@ -136,11 +140,13 @@ def put(given: Given, wanted: Wanted, *, dry_run: bool, as_json: bool) -> int:
         same = not changes and keep_phase and had.state != "broken"
         answer = "unchanged" if same else "updated"
     if as_json:
-        output.document({"key": new.key, "answer": answer, "changes": changes})
+        output.document({"key": new.key, "answer": answer, "changes": changes, **found.document()})
         return 0
     output.line(f"schedule {new.key} would be {answer}")
     for field, (before, after) in ({} if answer == "kept" else changes).items():
         output.line(f"  {field}: {cell(before)} -> {cell(after)}")
+    if found.typo:
+        output.line(found.typo)
     return 0
 
 

@@ -10,6 +10,7 @@ from typing import Any, Final, NamedTuple
 import typer
 
 from perdure.cli.given import Given
+from perdure.cli.names import known
 from perdure.cli.opening import open_client
 from perdure.cli.output import Output, cell
 from perdure.cli.values import duration, durations, edge, json_object, moment
@@ -82,6 +83,7 @@ def enqueue(given: Given, wanted: Wanted, *, as_json: bool) -> int:
     run_at = moment("--run-at", wanted.run_at)
     after = None if wanted.after is None else [edge("--after", text) for text in wanted.after]
     with open_client(given) as client:
+        found = known(client, "task", wanted.name)
         handle = client.enqueue(
             wanted.name, metadata, delay=delay, run_at=run_at, unique_key=wanted.unique_key,
             unique_policy=wanted.unique_policy, queue=wanted.queue, priority=wanted.priority,
@@ -93,8 +95,10 @@ def enqueue(given: Given, wanted: Wanted, *, as_json: bool) -> int:
         )  # fmt: skip
     output = Output(as_json=as_json)
     if as_json:
-        output.document({"id": handle.id, "answer": handle.answer})
+        output.document({"id": handle.id, "answer": handle.answer, **found.document()})
     output.line(f"task {handle.id} {handle.answer}")
+    if found.typo:
+        output.line(found.typo)
     return 0
 
 

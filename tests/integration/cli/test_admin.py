@@ -77,6 +77,23 @@ def test_a_name_that_nobody_uses_works_and_is_said_to_be_so(run: Run, database: 
     assert run("set-queue", "new", "--max-depth", 5, "--json").json["known"] is True
 
 
+def test_a_task_of_a_name_like_one_that_workers_have_may_be_a_typo(
+    run: Run, database: Database
+) -> None:
+    assert run("enqueue", "mail.send").out == "task 1 created\n"
+    declared = '[{"name": "mail.send", "queue": "default", "priority": 5}]'
+    database.execute("select perdure.register_types(%s::jsonb)", [declared])
+    meant = "no worker has declared 'mail.sned' yet: did you mean 'mail.send'?"
+    assert run("enqueue", "mail.sned").out.splitlines() == ["task 2 created", meant]
+    put = ("schedules", "put", "s", "mail.sned", "--every", "1h")
+    assert run(*put, "--dry-run").out.splitlines()[-1] == meant
+    assert run(*put).out.splitlines() == ["schedule s created", meant]
+    assert run("enqueue", "report").out == "task 3 created\n"
+    assert run("enqueue", "mail.send", "--json").json == {
+        "id": 4, "answer": "created", "known": True, "near": [],
+    }  # fmt: skip
+
+
 def test_what_a_definition_a_worker_or_a_schedule_names_is_known(
     run: Run, database: Database
 ) -> None:

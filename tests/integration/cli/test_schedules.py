@@ -28,7 +28,7 @@ def test_a_schedule_is_put_listed_shown_and_deleted(run: Run, database: Database
     assert run(*nightly, "Asia/Tokyo", "--jitter", "5m").out == "schedule nightly created\n"
     assert run(*nightly, "Asia/Tokyo", "--jitter", "5m").out == "schedule nightly unchanged\n"
     done = run(*nightly, "UTC", "--metadata", '{"password": "x"}', "--tag", "a", "--json")
-    assert done.json == {"key": "nightly", "answer": "updated"}
+    assert done.json == {"key": "nightly", "answer": "updated", "known": False, "near": []}
     run("schedules", "put", "often", "tick", "--every", "90s", "--start", "2030-01-01T00:00:00Z")
     lines = run("schedules", "list").out.splitlines()
     assert lines[0].split() == [
@@ -117,7 +117,9 @@ def test_a_dry_run_prints_the_difference_and_changes_nothing(run: Run) -> None:
         "schedule s would be updated",
     ]
     found = run(*put, "--json").json
-    assert found == {"key": "s", "answer": "updated", "changes": {"metadata": [{"a": 1}, {}]}}
+    changes = {"metadata": [{"a": 1}, {}]}
+    nobody = {"known": False, "near": []}
+    assert found == {"key": "s", "answer": "updated", "changes": changes, **nobody}
     assert run(*put, "--policy", "keep").out == "schedule s would be kept\n"
     assert "would be replaced" in run(*put, "--policy", "replace").out
     assert "would be updated" in run(*put, "--metadata", '{"a": 1}', "--reset-phase").out

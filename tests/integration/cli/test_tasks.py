@@ -42,7 +42,7 @@ def test_a_task_is_enqueued_with_all_that_can_be_said(run: Run, database: Databa
         )
     ]
     assert run("enqueue", "import", "--unique-key", "k", "--json").json == {
-        "id": 1, "answer": "kept"
+        "id": 1, "answer": "kept", "known": False, "near": [],
     }  # fmt: skip
     assert run("show", 1, "--json").json["state"] == "scheduled"
     debounced = ("enqueue", "b", "--unique-key", "b", "--unique-policy", "update", "--delay", "9h",
