@@ -9,7 +9,7 @@ from perdure import KeyTaken, TaskClient
 
 
 async def changed(client: TaskClient, number: int) -> None:
-    # However many changes: it runs once, a second after the last, or a minute after the first.
+    # However many while it waits: it runs once, a second after the last, a minute after the first.
     handle = await client.enqueue(
         index,
         Product(number=number),

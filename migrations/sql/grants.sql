@@ -65,7 +65,7 @@ begin
                 ('{worker}', 'select, insert', '{queues}', null),
                 ('{worker}', 'update', '{queues}', '{awaited,depth,sampled_at}'),
                 ('{worker,reader,operator}', 'select', '{settings,schema_version,task_states,queue_states,schedule_states,fires,misplaced_tasks,unserved_tasks,constraint_states,known_names}', null),
-                ('{worker,operator}', 'select', '{schedules}', null), ('{operator}', 'select', '{access,audit}', null)
+                ('{worker,operator}', 'select', '{schedules,worker_states}', null), ('{operator}', 'select', '{access,audit}', null)
             ), routines (roles, names) as (values
                 ('{producer,worker,operator}', '{enqueue,enqueue_many,enqueue_on_change,task,cancel,retry,proceed,proceed_waiting,repeat,run_now,update_task,history}'),
                 ('{producer,worker,reader,operator}', '{queue_depth}'),

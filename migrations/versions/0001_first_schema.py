@@ -44,6 +44,6 @@ def upgrade() -> None:
     )
     run_files(1, "triggers", "admit look")
     run_files(1, "views", "constraint_states known_names misplaced_tasks queue_states")
-    run_files(1, "views", "schedule_states task_states unserved_tasks")
+    run_files(1, "views", "schedule_states task_states unserved_tasks worker_states")
     run_files(1, "functions", "history task")
     run_files(1, "data", "first_ranges")

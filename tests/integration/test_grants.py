@@ -46,7 +46,10 @@ def test_every_right_of_every_login_is_as_committed(logins: Logins, tmp_path: Pa
 
 # COPY, RESET and VACUUM cannot be prepared (other tests run them); grant is the owner's.
 NOT_PREPARED = {"copy", "grant", "unbound", "vacuum"}
-OF_OPERATORS = {"drain_worker", "erase", "pause_queue", "repair", "resume_queue", "set_constraint"}
+OF_OPERATORS = {
+    "drain_worker", "erase", "pause_queue", "repair", "resume_queue", "set_constraint",
+    "worker_states",
+}  # fmt: skip
 
 
 def test_a_worker_may_run_every_statement_of_the_store(logins: Logins) -> None:
