@@ -35,7 +35,7 @@ def retry(
     context: typer.Context,
     ids: own.Ids = None,
     name: own.Name = None,
-    state: own.State = None,
+    state: own.StateToRetry = None,
     since: own.Since = None,
     error_type: own.ErrorType = None,
     yes: own.Yes = False,
@@ -44,7 +44,10 @@ def retry(
     with_dependents: options.WithDependents = False,
     as_json: options.Json = False,
 ) -> int:
-    """Run failed tasks again, from their checkpoint."""
+    """Run failed or cancelled tasks again, from their checkpoint.
+
+    Options that say which mean the failed ones alone, unless --state is cancelled.
+    """
     from perdure.cli import changing
 
     which = changing.Ended(name, state, since, error_type, yes)

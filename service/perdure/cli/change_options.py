@@ -22,7 +22,11 @@ ErrorType: TypeAlias = Annotated[
     str | None, typer.Option(metavar="TYPE", help="With this type of error.")
 ]
 OlderThan: TypeAlias = Annotated[
-    str, typer.Option(metavar="30d", help="What ended longer ago than this.")
+    str,
+    typer.Option(metavar="30d", help="What ended longer ago than this; a number alone is seconds."),
+StateToRetry: TypeAlias = Annotated[
+    str | None, typer.Option("--state", metavar="STATE", help="failed (default) or cancelled.")
+]
 ]
 EndStates: TypeAlias = Annotated[
     list[str] | None,

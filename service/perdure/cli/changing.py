@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
+from datetime import timedelta
 from typing import NamedTuple
 
 import typer
@@ -13,6 +14,7 @@ from perdure.cli.given import Given
 from perdure.cli.opening import open_client
 from perdure.cli.output import Output
 from perdure.cli.values import duration, durations, json_object, moment
+from perdure.cli.times import in_words, local, now
 from perdure.client.requests import UpdateOptions
 from perdure.client.sync import SyncTaskClient
 
@@ -171,6 +173,7 @@ def prune(
     """Remove what ended longer ago than that, or count it."""
     seconds = duration("--older-than", older_than)
     with open_client(given) as client:
+    at = now()
         total = client.prune(seconds, states=states, dry_run=True)
         if yes:
             counted = total
@@ -180,7 +183,10 @@ def prune(
                     states=states,
                     told=lambda done: show({"done": done, "total": counted}),
                 )
-    return _told({"pruned": total}, f"{total} removed", done=yes, as_json=as_json)
+    before = at - timedelta(seconds=seconds)
+    text = f"{total} removed that ended before {local(before)} ({in_words(before, at)})"
+    told = {"pruned": total, "ended_before": before}
+    return _told(told, text, done=yes, as_json=as_json)
 
 
 def _update(given: Given, ids: Sequence[int], changes: UpdateOptions, *, as_json: bool) -> int:
@@ -197,7 +203,7 @@ def _by_ids(ids: Sequence[int], which: Matching | Ended) -> bool:
     return bool(ids)
 
 
-def _told(counts: dict[str, int], text: str, *, done: bool, as_json: bool) -> int:
+def _told(counts: Mapping[str, object], text: str, *, done: bool, as_json: bool) -> int:
     output = Output(as_json=as_json)
     if as_json:
         output.document({**counts, "done": done})

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 
 from tests.integration.cli.conftest import Run
 from tests.kit.databases import Database
@@ -90,14 +92,27 @@ def test_what_ended_long_ago_is_counted_then_removed(
     database.execute(
         "update perdure.outcomes set finished_at = now() - interval '2 days' where task_id < 3"
     )
-    said = run("prune", "--older-than", "1d")
-    assert said.out == "it would be: 2 removed; --yes does it\n"
+    said = run("prune", "--older-than", "1d").out
+    when = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d[+-]\d\d:\d\d \(24 h ago\)"
+    assert re.fullmatch(f"it would be: 2 removed that ended before {when}; --yes does it\n", said)
     assert states(database) == ["completed", "failed", "completed"]
-    pruned = run("prune", "--older-than", "1d", "--state", "failed", "--yes", "--json")
-    assert pruned.json == {"pruned": 1, "done": True}
+    pruned = run("prune", "--older-than", "1d", "--state", "failed", "--yes", "--json").json
+    ended_before = datetime.fromisoformat(pruned.pop("ended_before"))
+    assert timedelta(0) < datetime.now(UTC) - timedelta(days=1) - ended_before < timedelta(hours=1)
+    assert pruned == {"pruned": 1, "done": True}
     assert states(database) == ["completed", "completed"]
     assert (
         "--state must be completed"
         in run("prune", "--older-than", "1d", "--state", "live", code=2).err
     )
     assert "--older-than" in run("prune", code=2).err
+
+
+def test_a_number_alone_is_seconds_and_is_said_to_be(run: Run, end: End) -> None:
+    run("enqueue", "a")
+    end(1)
+    assert "0 removed that ended before" in (preview := run("prune", "--older-than", "30").out)
+    assert "(30 s ago); --yes does it" in preview
+    done = run("prune", "--older-than", "30", "--yes").out
+    assert done.startswith("0 removed that ended before")
+    assert done.endswith("(30 s ago)\n")
