@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Annotated, TypeAlias
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Annotated, Final, TypeAlias
 
 import typer
+
+CLEARABLE: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "queue": "queue", "priority": "priority", "tag": "tags", "requires": "requires",
+        "headers": "headers", "max-retries": "max_retries", "retry-delay": "retry_delays",
+        "expires-at": "expires_at", "deadline-at": "deadline_at",
+    }
+)  # fmt: skip
+"""Options of `update` whose default can hold again, and what each changes."""
 
 Ids: TypeAlias = Annotated[
     list[int] | None,
@@ -12,6 +23,9 @@ Ids: TypeAlias = Annotated[
 ]
 Name: TypeAlias = Annotated[str | None, typer.Option(metavar="NAME", help="Of this name.")]
 State: TypeAlias = Annotated[str | None, typer.Option(metavar="STATE", help="In this state.")]
+StateToRetry: TypeAlias = Annotated[
+    str | None, typer.Option("--state", metavar="STATE", help="failed (default) or cancelled.")
+]
 Tag: TypeAlias = Annotated[str | None, typer.Option(metavar="TAG", help="With this tag.")]
 UniqueKey: TypeAlias = Annotated[str | None, typer.Option(metavar="KEY", help="With this key.")]
 Queue: TypeAlias = Annotated[str | None, typer.Option(metavar="QUEUE", help="Of this queue.")]
@@ -24,9 +38,6 @@ ErrorType: TypeAlias = Annotated[
 OlderThan: TypeAlias = Annotated[
     str,
     typer.Option(metavar="30d", help="What ended longer ago than this; a number alone is seconds."),
-StateToRetry: TypeAlias = Annotated[
-    str | None, typer.Option("--state", metavar="STATE", help="failed (default) or cancelled.")
-]
 ]
 EndStates: TypeAlias = Annotated[
     list[str] | None,
@@ -42,5 +53,8 @@ Metadata: TypeAlias = Annotated[
 ]
 Clear: TypeAlias = Annotated[
     list[str] | None,
-    typer.Option(metavar="OPTION", help="Let its default hold again, as queue; repeat for more."),
+    typer.Option(
+        metavar="OPTION",
+        help=f"Let its default hold again: {', '.join(CLEARABLE)}. Repeat for more.",
+    ),
 ]

@@ -10,11 +10,12 @@ from typing import NamedTuple
 import typer
 
 from perdure.cli import tasks
+from perdure.cli.change_options import CLEARABLE
 from perdure.cli.given import Given
 from perdure.cli.opening import open_client
 from perdure.cli.output import Output
-from perdure.cli.values import duration, durations, json_object, moment
 from perdure.cli.times import in_words, local, now
+from perdure.cli.values import duration, durations, json_object, moment
 from perdure.client.requests import UpdateOptions
 from perdure.client.sync import SyncTaskClient
 
@@ -154,8 +155,8 @@ def update(given: Given, id: int, asked: Asked, *, as_json: bool) -> int:
         "retry_delays": durations("--retry-delay", asked.retry_delays),
         "expires_at": moment("--expires-at", asked.expires_at),
         "deadline_at": moment("--deadline-at", asked.deadline_at),
-        "clear": asked.clear and [name.replace("-", "_") for name in asked.clear],
     }
+    changes["clear"] = asked.clear and [_cleared(option, changes) for option in asked.clear]
     if not any(value is not None for value in changes.values()):
         raise typer.BadParameter("say what to change: --metadata, --queue, --delay or another")
     return _update(given, [id], changes, as_json=as_json)
@@ -172,8 +173,8 @@ def prune(
 ) -> int:
     """Remove what ended longer ago than that, or count it."""
     seconds = duration("--older-than", older_than)
-    with open_client(given) as client:
     at = now()
+    with open_client(given) as client:
         total = client.prune(seconds, states=states, dry_run=True)
         if yes:
             counted = total
@@ -195,6 +196,18 @@ def _update(given: Given, ids: Sequence[int], changes: UpdateOptions, *, as_json
 
     failures = {"not_found", "not_applied"}
     return tasks.each(given, ids, change, failures=failures, as_json=as_json)
+
+
+def _cleared(said: str, changes: UpdateOptions) -> str:
+    """What an option changes, however it was spelled: `tag`, `--tag`, `tags`."""
+    word = said.removeprefix("--").replace("_", "-")
+    word = word if word in CLEARABLE else word.removesuffix("s")
+    if word not in CLEARABLE:
+        raise typer.BadParameter(f"{said!r}: write {', '.join(CLEARABLE)}", param_hint="--clear")
+    name = CLEARABLE[word]
+    if changes.get(name) is not None:
+        raise typer.BadParameter(f"--{word} is given, too: leave one out", param_hint="--clear")
+    return name
 
 
 def _by_ids(ids: Sequence[int], which: Matching | Ended) -> bool:

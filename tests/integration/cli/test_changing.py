@@ -6,8 +6,11 @@ import re
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
+import pytest
 from tests.integration.cli.conftest import Run
 from tests.kit.databases import Database
+
+from perdure.cli.change_options import CLEARABLE
 
 End = Callable[..., None]
 
@@ -31,11 +34,38 @@ def test_a_task_is_changed_with_all_that_can_be_said(run: Run, database: Databas
     assert database.rows(f"select {columns} from perdure.tasks") == [
         ({"n": 2}, None, 1, ["x"], ["c"], {"h": 1}, -1, [1.0, 120.0])
     ]
-    assert run("update", 1, "--clear", "retry-delays", "--json").json == [
+    assert run("update", 1, "--clear", "retry_delays", "--json").json == [
         {"id": 1, "answer": "applied"}
     ]
     assert "say what to change" in run("update", 1, code=2).err
     assert "nothing was done to task 9: not_found" in run("update", 9, "--priority", 1, code=1).err
+
+
+@pytest.mark.parametrize("spelled", ["{}", "--{}", "{}s"])
+def test_what_is_cleared_is_said_by_the_word_of_its_option(
+    run: Run, database: Database, spelled: str
+) -> None:
+    run(
+        "enqueue", "a", "--queue", "far", "--priority", 1, "--tag", "x", "--requires", "c",
+        "--headers", "{}", "--max-retries", 9, "--retry-delay", "1s",
+        "--expires-at", "2100-01-01T00:00:00Z", "--deadline-at", "2100-01-01T00:00:00Z",
+    )  # fmt: skip
+    for option in CLEARABLE:
+        assert f"  --{option} " in run("update", "--help").out
+        assert run("update", 1, "--clear", spelled.format(option)).out == "task 1 applied\n"
+    assert database.rows(f"select {', '.join(CLEARABLE.values())} from perdure.tasks") == [
+        (None,) * len(CLEARABLE)
+    ]
+
+
+def test_what_cannot_be_cleared_is_told_with_what_can(run: Run) -> None:
+    run("enqueue", "a", "--tag", "x")
+    words = ", ".join(CLEARABLE)
+    for wrong in ("delay", "--metadata", "s", "tagss"):
+        assert f"{wrong!r}: write {words}" in run("update", 1, f"--clear={wrong}", code=2).err
+    assert words in " ".join(run("update", "--help").out.split())
+    both = run("update", 1, "--tag", "y", "--clear", "tag", code=2).err
+    assert "--tag is given, too" in both
 
 
 def test_what_waits_for_a_time_is_run_now_or_moved(run: Run, database: Database) -> None:
