@@ -34,7 +34,8 @@ def grant(given: Given, role: str, login: str) -> int:
     schema = settings.persistence.schema_name
     hints = migrating.grant(dsn_of(settings), schema, role, login)
     output = Output()
-    output.line(f"login {login} is a {role} of schema {schema}")
+    article = "an" if role == "operator" else "a"
+    output.line(f"login {login} is {article} {role} of schema {schema}")
     if hints:
         output.line("worth running, because they win over the database's own settings:")
     for hint in hints:

@@ -149,6 +149,12 @@ def test_a_login_gets_the_rights_of_its_role_and_no_more(
         assert "perdure grant" in run("cancel", 1, code=1).err
 
 
+def test_an_operator_is_called_one(run: Run, database: Database) -> None:
+    with new_login(database.dsn) as login:
+        said = run("grant", "operator", login).out
+        assert said.startswith(f"login {login} is an operator of schema perdure\n")
+
+
 def test_a_worker_is_drained_by_its_id(run: Run, database: Database) -> None:
     worker = by_hand.worker(database)
     assert run("workers", "drain", worker).out == f"worker {worker} draining\n"

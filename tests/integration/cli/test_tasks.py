@@ -73,6 +73,14 @@ def test_what_the_database_refuses_is_wrong_usage(run: Run) -> None:
     assert "zone" in run("enqueue", "a", "--run-at", "2030-01-01T00:00:00", code=2).err
 
 
+def test_a_key_and_a_queue_that_are_taken_are_told_in_words_of_the_command_line(run: Run) -> None:
+    run("enqueue", "a", "--unique-key", "k")
+    rejected = run("enqueue", "a", "--unique-key", "k", "--unique-policy", "reject", code=1).err
+    assert "--unique-key is held by task 1 (hint: another --unique-policy says" in rejected
+    run("set-queue", "default", "--max-depth", 1)
+    assert "raise it with `perdure set-queue`" in run("enqueue", "a", code=1).err
+
+
 def test_waiting_prints_the_result_as_json(run: Run, end: End) -> None:
     run("enqueue", "a")
     end(1, result={"rows": 5})
