@@ -117,7 +117,10 @@ def cli() -> Iterator[str]:
     """Every command, with its arguments and options.
 
     Exit codes: 0 done, 1 it failed, 2 wrong usage, 78 wrong configuration. One line on standard
-    error says why. The first three of these may stand before or behind a command:
+    error says why. A command that changes something exits with 0 if all that it names is then as it
+    was asked to be, also if it was so before, and with 1 if anything is not, or is not there.
+
+    The first three of these may stand before or behind a command:
     """
     group = typer.main.get_command(app)
     yield from options(group)

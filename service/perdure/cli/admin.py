@@ -13,6 +13,7 @@ from perdure.cli.names import Known, known
 from perdure.cli.opening import open_client
 from perdure.cli.output import Output
 from perdure.client.sync import SyncTaskClient
+from perdure.errors import PerdureError
 from perdure.store.operations import AS_IT_IS
 from perdure.store.views import WorkerState
 
@@ -146,7 +147,7 @@ def drain(given: Given, id: int) -> int:
     with open_client(given) as client:
         answer = client.drain_worker(id)
     if answer == "not_found":
-        raise typer.BadParameter(f"there is no worker {id}: `perdure workers` lists them")
+        raise PerdureError(f"there is no worker {id}: `perdure workers` lists them")
     Output().line(f"worker {id} {answer.replace('_', ' ')}")
     return 0
 

@@ -163,8 +163,8 @@ def update(given: Given, id: int, asked: Asked, *, as_json: bool) -> int:
 
 
 def run_now(given: Given, ids: Sequence[int], *, as_json: bool) -> int:
-    """Let these run at once; one that does not wait for a time cannot."""
-    failures = {"not_found", "not_waiting"}
+    """Let these run at once; one that is pending or runs does so already."""
+    failures = {"not_found": (), "not_waiting": ("pending", "running")}
     return tasks.each(given, ids, SyncTaskClient.run_now, failures=failures, as_json=as_json)
 
 
@@ -194,7 +194,7 @@ def _update(given: Given, ids: Sequence[int], changes: UpdateOptions, *, as_json
     def change(client: SyncTaskClient, id: int) -> str:
         return client.update(id, **changes)
 
-    failures = {"not_found", "not_applied"}
+    failures: tasks.Failures = {"not_found": (), "not_applied": ()}
     return tasks.each(given, ids, change, failures=failures, as_json=as_json)
 
 

@@ -23,6 +23,7 @@ from perdure.tasks.triggers import Cron, Trigger
 from perdure.tasks.triggers import as_json as trigger_json
 
 FIRES_SHOWN: Final = 10
+_OVER: Final = ("finished", "broken")
 
 
 def list_(given: Given, *, as_json: bool) -> int:
@@ -90,9 +91,11 @@ def pause(given: Given, key: str) -> int:
 
 
 def resume(given: Given, key: str, *, catch_up: bool) -> int:
-    """Resume a schedule."""
+    """Resume a schedule; one that was not paused goes on, unless its state says that it cannot."""
     with open_client(given) as client:
-        return _told(key, client.resume_schedule(key, catch_up=catch_up))
+        answer = client.resume_schedule(key, catch_up=catch_up)
+        view = client.get_schedule(key) if answer == "not_paused" else None
+    return _told(key, view.state if view is not None and view.state in _OVER else answer)
 
 
 def delete(given: Given, key: str) -> int:
@@ -180,9 +183,11 @@ def preview(given: Given, key: str | None, when: When, *, count: int, as_json: b
 
 
 def _told(key: str, answer: str) -> int:
-    """Say what was answered; ScheduleNotFound where there is none."""
+    """Say what was answered; an error where there is no schedule, or one that fires no more."""
     if answer == "not_found":
         raise ScheduleNotFound(f"there is no schedule {key!r}")
+    if answer in _OVER:
+        raise PerdureError(f"schedule {key} is {answer}: nothing was done; put it anew")
     Output().line(f"schedule {key} {answer.replace('_', ' ')}")
     return 0
 

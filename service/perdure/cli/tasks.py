@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeAlias
 
 import typer
 
@@ -24,6 +24,8 @@ from perdure.tasks.checkpoints import STATES_PASSED
 from perdure.tasks.codec import encode_json
 from perdure.tasks.policies import UniquePolicy
 
+Failures: TypeAlias = Mapping[str, tuple[str, ...]]
+"""Answers that nothing was done, each with the states in which a task is as was asked anyway."""
 _PAYLOADS: Final = ("metadata", "execution_metadata", "steps", "result", "error", "headers")
 
 
@@ -226,8 +228,9 @@ def _details(event: dict[str, Any]) -> str | None:
 
 
 def cancel(given: Given, ids: Sequence[int], *, as_json: bool) -> int:
-    """Cancel; one that had ended before is not a failure."""
-    return each(given, ids, SyncTaskClient.cancel, failures={"not_found"}, as_json=as_json)
+    """Cancel; one that was cancelled before is not a failure."""
+    failures = {"not_found": (), "ended": ("cancelled",)}
+    return each(given, ids, SyncTaskClient.cancel, failures=failures, as_json=as_json)
 
 
 def retry(
@@ -239,7 +242,7 @@ def retry(
     with_dependents: bool,
     as_json: bool,
 ) -> int:
-    """Run again, from a mended checkpoint if one is brought; a live one is not a failure."""
+    """Run again, from a mended checkpoint if one is brought; else a live one is not a failure."""
     change, checkpoint = json_object("--patch", patch), json_object("--execution-metadata", whole)
 
     def again(client: SyncTaskClient, id: int) -> str:
@@ -247,7 +250,9 @@ def retry(
             id, patch=change, execution_metadata=checkpoint, with_dependents=with_dependents
         )
 
-    failures = {"not_found", "completed", "key_taken"}
+    failures: Failures = {"not_found": (), "completed": (), "key_taken": ()}
+    if not change is checkpoint is None:
+        failures = {**failures, "live": ()}
     return each(given, ids, again, failures=failures, as_json=as_json)
 
 
@@ -269,7 +274,7 @@ def proceed(
             return client.proceed_waiting(wait_key, **signal)
         return client.proceed(_one, **signal)
 
-    failures = {"not_found", "ended", "ambiguous"}
+    failures: Failures = {"not_found": (), "ended": (), "ambiguous": ()}
     return each(given, [id or 0], send, failures=failures, as_json=as_json, key=wait_key)
 
 
@@ -278,26 +283,30 @@ def each(
     ids: Sequence[int],
     act: Callable[[SyncTaskClient, int], str],
     *,
-    failures: set[str],
+    failures: Failures,
     as_json: bool,
     key: str | None = None,
 ) -> int:
-    """Do it to each task and print what each answered; PerdureError if one says no."""
+    """Do it to each task and print what each answered; PerdureError if one is not as asked."""
     output = Output(as_json=as_json)
-    answers: list[tuple[str, str]] = []
+    documents: list[dict[str, object]] = []
+    refused: list[str] = []
+    name = "id" if key is None else "wait_key"
     with open_client(given) as client:
         for one in ids:
-            answers.append((f"task {one}" if key is None else f"wait key {key}", act(client, one)))
-            output.line(" ".join(answers[-1]))
+            what = f"task {one}" if key is None else f"wait key {key}"
+            answer = act(client, one)
+            documents.append({name: one if key is None else key, "answer": answer})
+            text, state = answer, None
+            if failures.get(answer):
+                state = _found(client, one).state
+                documents[-1]["state"] = state
+                text = f"{answer} ({state})"
+            output.line(f"{what} {text}")
+            if answer in failures and state not in failures[answer]:
+                refused.append(f"{what}: {text}")
     if as_json:
-        name = "id" if key is None else "wait_key"
-        output.document(
-            [
-                {name: one if key is None else key, "answer": answer}
-                for one, (_, answer) in zip(ids, answers, strict=True)
-            ]
-        )
-    refused = [f"{what}: {answer}" for what, answer in answers if answer in failures]
+        output.document(documents)
     if refused:
         raise PerdureError(f"nothing was done to {', '.join(refused)}")
     return 0

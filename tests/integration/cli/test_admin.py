@@ -160,5 +160,5 @@ def test_a_worker_is_drained_by_its_id(run: Run, database: Database) -> None:
     assert run("workers", "drain", worker).out == f"worker {worker} draining\n"
     assert run("workers", "drain", worker).out == f"worker {worker} already draining\n"
     assert "draining" in run("workers").out
-    assert "there is no worker 1" in run("workers", "drain", 1, code=2).err
+    assert "there is no worker 1" in run("workers", "drain", 1, code=1).err
     assert "drain" in run("workers", "--help").out

@@ -72,12 +72,17 @@ def test_what_waits_for_a_time_is_run_now_or_moved(run: Run, database: Database)
     for _ in range(2):
         run("enqueue", "a", "--delay", "5m")
     assert run("run-now", 1).out == "task 1 hastened\n"
-    assert "task 1: not_waiting" in run("run-now", 1, 2, code=1).err
+    assert run("run-now", 1, 2).out == "task 1 not_waiting (pending)\ntask 2 hastened\n"
     assert states(database) == ["pending"] * 2
+    run("enqueue", "a", "--after", 1)
+    assert "task 3: not_waiting (blocked)" in run("run-now", 1, 3, code=1).err
+    run("cancel", 3)
+    assert "task 3: not_waiting (cancelled)" in run("run-now", 3, code=1).err
+    assert "task 3: not_applied" in run("reschedule", 3, "--delay", "1h", code=1).err
     assert run("reschedule", 1, 2, "--run-at", "2100-01-01T00:00:00Z").out == (
         "task 1 applied\ntask 2 applied\n"
     )
-    assert states(database) == ["scheduled"] * 2
+    assert states(database)[:2] == ["scheduled"] * 2
     assert "--delay or --run-at" in run("reschedule", 1, code=2).err
 
 

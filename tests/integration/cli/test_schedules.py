@@ -82,6 +82,17 @@ def test_a_schedule_is_paused_resumed_and_run_by_hand(run: Run) -> None:
     assert run("schedules", "resume", "s").out == "schedule s not paused\n"
 
 
+@pytest.mark.parametrize("state", ["finished", "broken"])
+def test_what_fires_no_more_is_neither_paused_nor_resumed(
+    run: Run, database: Database, state: str
+) -> None:
+    run("schedules", "put", "s", "tick", "--every", "1h")
+    database.execute("update perdure.schedules set state = %s, next_fire_at = null", [state])
+    for command in ("pause", "resume"):
+        said = run("schedules", command, "s", code=1).err
+        assert said == f"perdure: schedule s is {state}: nothing was done; put it anew\n"
+
+
 def test_the_next_instant_is_overridden_once_and_taken_back(run: Run, database: Database) -> None:
     later = "2031-01-01T00:00:00Z"
     assert "no schedule 's'" in run("schedules", "override", "s", later, code=1).err

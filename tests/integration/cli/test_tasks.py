@@ -227,10 +227,30 @@ def test_cancel_and_retry_say_what_became_of_each_task(run: Run) -> None:
         run("enqueue", "a")
     assert run("cancel", 1, 2).out == "task 1 cancelled\ntask 2 cancelled\n"
     said = run("cancel", 1, 99, code=1)
-    assert said.out == "task 1 ended\ntask 99 not_found\n"
+    assert said.out == "task 1 ended (cancelled)\ntask 99 not_found\n"
     assert said.err == "perdure: nothing was done to task 99: not_found\n"
     assert run("retry", 1, "--json").json == [{"id": 1, "answer": "retried"}]
     assert run("retry", 1).out == "task 1 live\n"
+
+
+def test_the_exit_code_says_whether_a_task_is_as_it_was_asked_to_be(run: Run, end: End) -> None:
+    for _ in range(3):
+        run("enqueue", "a")
+    end(1)
+    end(2, "failed", error={"kind": "exhausted"})
+    run("cancel", 3)
+    assert run("cancel", 3).out == "task 3 ended (cancelled)\n"
+    said = run("cancel", 1, 2, 3, "--json", code=1)
+    assert [(one["answer"], one["state"]) for one in said.json] == [
+        ("ended", "completed"), ("ended", "failed"), ("ended", "cancelled"),
+    ]  # fmt: skip
+    assert said.err.endswith(
+        "nothing was done to task 1: ended (completed), task 2: ended (failed)\n"
+    )
+    assert "task 1: ended" in run("proceed", 1, code=1).err
+    run("retry", 2)
+    assert run("retry", 2).out == "task 2 live\n"
+    assert "task 2: live" in run("retry", 2, "--patch", "{}", code=1).err
 
 
 def test_a_retry_mends_the_checkpoint_that_it_goes_on_from(run: Run, end: End) -> None:
