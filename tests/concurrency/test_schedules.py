@@ -176,3 +176,24 @@ def test_a_long_way_to_the_oldest_that_lives_is_gone_in_short_looks(
     assert marks[2] >= 24_999
     fate = "skipped" if lives and overlap == "skip" else "fired"
     assert by_hand.fires("long") == [(60, fate, 1)]
+
+
+def test_a_retry_of_an_occurrence_waits_for_who_holds_its_schedule(by_hand: Looker) -> None:
+    by_hand.put("one", every="60 seconds", overlap="skip")
+    run = "select * from perdure.run_schedule('one')"
+    (first,) = by_hand.database.rows(run)[0][:1]
+    task = by_hand.database.value("select min(id) from perdure.tasks where schedule_key = 'one'")
+    by_hand.database.execute("select perdure.cancel(%s::bigint)", [task])
+    # Its mark has gone on to the next one.
+    by_hand.database.execute("update perdure.schedules set oldest_live = oldest_live + 1000")
+    retry = "select perdure.retry(%s::bigint)"
+    with psycopg.connect(by_hand.database.dsn) as other:
+        other.execute("select perdure.pause_schedule('one')")
+        with psycopg.connect(by_hand.database.dsn) as impatient:
+            impatient.execute("set lock_timeout = '10ms'")
+            with pytest.raises(psycopg.errors.LockNotAvailable):
+                impatient.execute(retry, [task])
+        other.rollback()
+    assert by_hand.database.value(retry, [task]) == "retried"
+    assert first == "fired"
+    assert by_hand.database.rows(run)[0][0] == "skipped"

@@ -15,7 +15,8 @@ begin
         return null;
     end if;
     return (
-        select max(t.id) from perdure.tasks as t
-        where t.unique_key = key_holder.unique_key
-            and not exists (select from perdure.outcomes as o where o.task_id = t.id));
+        select t.id from perdure.tasks as t
+        where t.unique_key between key_holder.unique_key and key_holder.unique_key
+            and (select o.task_id from perdure.outcomes as o where o.task_id = t.id limit 1) is null
+        order by t.unique_key desc, t.id desc limit 1);
 end $$;

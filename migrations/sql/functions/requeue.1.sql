@@ -14,6 +14,8 @@ begin
     if task.unique_key is not null then
         perform perdure.lock_keys(array[task.id]);
     end if;
+    -- As an occurrence that lives again counts for the overlap of its schedule: locked in the order of a fire.
+    perform from perdure.schedules as s where s.key = task.schedule_key for update;
     place := perdure.locate(task.id);
     if place = 'waiting' and exists (select from perdure.waiting where task_id = task.id and reason = 'retry') then
         perform perdure.take_out(task.id, place);
@@ -69,10 +71,8 @@ begin
     end if;
     perform perdure.place(array[task.id], 'requeued');
     perform perdure.set_alarms(task.id);
-    -- An occurrence that lives again counts for the overlap of its schedule; one that somebody holds is not waited for.
     update perdure.schedules as s set oldest_live = task.id
-    where s.oldest_live > task.id and s.key = any (array(
-        select q.key from perdure.schedules as q where q.key = task.schedule_key for update skip locked));
+    where s.key = task.schedule_key and s.oldest_live > task.id;
     insert into perdure.audit (action, task_id, details) values ('retry', task.id, brought);
     return 'retried';
 end $$;
