@@ -5,11 +5,15 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, suppress
+from threading import Barrier
+from typing import Any
 from uuid import uuid4
 
 import psycopg
 import pytest
+from tests.integration.test_instances import enqueue, limit, rest, states
 from tests.kit.databases import Database
 
 TYPES = [
@@ -153,3 +157,42 @@ def test_open_transactions_in_any_order_keep_the_limit_and_forget_nobody(
     assert database.rows("select key from perdure.openings") == []
     database.check()
     assert database.value("select count(*) from perdure.outcomes") > 10
+
+
+def test_a_lowered_limit_holds_while_a_number_above_it_is_held(database: Database) -> None:
+    sessions = 6
+    with ExitStack() as stack:
+        sides = [
+            stack.enter_context(psycopg.connect(database.dsn, autocommit=True))
+            for _ in range(sessions)
+        ]
+        pool = stack.enter_context(ThreadPoolExecutor(sessions))
+        for _ in range(40):
+            limit(database, 5)
+            first = [enqueue(database) for _ in range(5)]
+            for task in first[:4]:
+                database.execute("select perdure.cancel(%s::bigint)", [task])
+            limit(database, 2)
+            at_once = Barrier(sessions)
+
+            def add(side: psycopg.Connection[Any], at_once: Barrier = at_once) -> None:
+                at_once.wait()
+                side.execute("select perdure.enqueue('limited')")
+
+            list(pool.map(add, sides))
+            assert database.value("select count(*) from perdure.instances") <= 2
+            database.rows("select * from perdure.cancel_where(name => 'limited')")
+
+
+def test_a_limit_that_is_raised_beside_a_look_is_looked_at_once_more(database: Database) -> None:
+    limit(database, 1)
+    enqueue(database)
+    with psycopg.connect(database.dsn) as worker:
+        raised = {"name": "limited", "queue": "default", "priority": 5, "requires": []}
+        raised |= {"instances_of": "limited", "max_instances": 2}
+        worker.execute("select perdure.register_types(%s::jsonb)", [json.dumps([raised])])
+        enqueue(database)
+        # The worker has not seen who waits, and this does not see that there is room.
+        assert rest(database) == [("limited",)]
+    assert rest(database) == []
+    assert set(states(database).values()) == {"pend"}

@@ -233,10 +233,12 @@ def test_a_limit_that_comes_changes_and_goes_takes_effect_on_those_that_are_ther
     assert rest(database) == []
     assert "".join(s[0] for s in states(database).values()) == "cccpbb"
     limit(database, 1, instances_by="t")
+    assert rest(database) == []
     assert "".join(s[0] for s in states(database).values()) == "cccppp"
     enqueue(database)
     assert "".join(s[0] for s in states(database).values()) == "cccpppb"
     limit(database, None)
+    assert rest(database) == []
     assert "".join(s[0] for s in states(database).values()) == "cccpppp"
     database.rows("select * from perdure.relane(-1, 1000)")
     assert database.rows("select * from perdure.instances") == []
@@ -336,9 +338,33 @@ def test_keys_that_somebody_holds_do_not_hide_those_behind_them(database: Databa
             enqueue(database, json.dumps({"t": n}))
         free.rollback()
         looks = [database.value("select perdure.serve_openings(2)") for _ in range(3)]
-        assert looks == [0, 0, 1]
+        assert looks == [0, 0, 2]  # the opening, and who was let in
         assert states(database)[6] == "pend"
         assert sorted(rest(database)) == [(key,) for key in keys[:-1]]
         assert database.value("select count(*) from perdure.openings") == 5
         held.rollback()
     assert rest(database) == []
+
+
+def test_one_look_of_a_beat_lets_in_some_and_the_next_goes_on(database: Database) -> None:
+    limit(database, 3, instances_by="t")
+    with psycopg.connect(database.dsn) as reader:
+        reader.execute("set transaction isolation level repeatable read")
+        reader.execute(
+            "insert into perdure.tasks (name, metadata)"
+            " select 'limited', jsonb_build_object('t', n % 10) from generate_series(1, 30) as n"
+        )
+    looks = [database.value("select perdure.serve_openings(10)") for _ in range(4)]
+    assert looks == [4 + 12, 4 + 12, 2 + 6, 0]  # openings, and who was let in
+    assert set(states(database).values()) == {"pend"}
+
+
+def test_a_limit_that_changes_leaves_all_looks_to_the_beats(database: Database) -> None:
+    limit(database, 1, instances_by="t")
+    for n in (1, 2):
+        for _ in range(2):
+            enqueue(database, json.dumps({"t": n}))
+    limit(database, 2, instances_by="t")
+    assert list(states(database).values()).count("bloc") == 2
+    assert rest(database) == []
+    assert set(states(database).values()) == {"pend"}

@@ -15,7 +15,7 @@ import pytest
 from tests.integration.test_instances import limit
 from tests.kit.backlog import GROWING, LIVE, Backlog, Backlogs, fill, session
 from tests.kit.databases import Database, Server
-from tests.kit.plans import Plan, explain, prepare
+from tests.kit.plans import Plan, explain, explained, prepare
 
 from perdure.store.queue import Settling, array_literal, move_document
 from perdure.tasks.places import Ended, Move, Ready, Saved, Waiting
@@ -311,3 +311,30 @@ def test_who_waits_for_an_instance_is_found_by_the_key_however_many_wait_for_ano
             for name, asked in (("serve_openings", {"at_most": 10}), ("settle", moves)):
                 plans = explain(connection, name, asked)
                 assert sum(plan.read("waiting") for plan in plans) <= 10, texts(plans, "waiting")
+
+
+@pytest.mark.parametrize("mode", ["custom", "generic"])
+@pytest.mark.parametrize("key", ["none", "some"])
+def test_what_a_schedule_has_made_is_found_by_its_key_however_many_others_have(
+    backlogs: Backlogs, key: str, mode: str
+) -> None:
+    with backlogs.aged(0, "empty") as database:
+        database.execute("set session_replication_role = replica")
+        database.execute(
+            "insert into perdure.tasks (name, schedule_key, unique_key)"
+            " select 'a', k, k from (select case when n % 2000 = 0 then 'some' else 'common' end"
+            f" from generate_series(1, {ROWS}) as n) as s (k)"
+        )
+        database.execute("reset session_replication_role")
+        database.execute("analyze")
+        with session(database, own=True, mode=mode) as connection:
+            for call in (
+                "first_live(%s, 0, 1000)",
+                "live_occurrences(%s, 0)",
+                "key_holder(%s, -1)",
+            ):
+                plans = explained(connection, f"select from perdure.{call}", [key])
+                assert sum(plan.read("tasks") for plan in plans) <= 12, (
+                    call,
+                    texts(plans, "tasks"),
+                )

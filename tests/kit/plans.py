@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -116,6 +116,13 @@ def explain(
 
     It runs in a transaction that is rolled back.
     """
+    return explained(connection, prepare(connection, name, values, schema))
+
+
+def explained(
+    connection: psycopg.Connection[Any], query: sql.Composed | str, values: Sequence[Any] = ()
+) -> list[Plan]:
+    """The same of any query."""
     heard: list[str] = []
     connection.execute(b"load 'auto_explain'")
     for key, value in _NESTED.items():
@@ -125,9 +132,8 @@ def explain(
         heard.append(diagnostic.message_primary or "")
 
     with connection.transaction(force_rollback=True):
-        execute = prepare(connection, name, values, schema)
         connection.add_notice_handler(hear)
-        connection.execute(execute)
+        connection.execute(query.encode() if isinstance(query, str) else query, values or None)
         connection.remove_notice_handler(hear)
     connection.execute(b"set auto_explain.log_min_duration = -1")
     found = [json.loads(text[text.index("{") :]) for text in heard if "plan:" in text]

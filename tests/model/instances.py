@@ -50,23 +50,37 @@ class Instances:
     locks_before_it_looks = True
     keeps_openings_of_full_keys = True
     tells_of_those_passed_over = True
+    takes_numbers_as_counted = True
 
     def __init__(
-        self, *, most: int, tasks: int, beats: int = 1, aborts: int = 0, held: int = 0
+        self,
+        *,
+        most: int,
+        tasks: int,
+        beats: int = 1,
+        aborts: int = 0,
+        held: int = 0,
+        above: int = 0,
     ) -> None:
         self.most = most
         self.tasks = range(1, tasks + 1)
         self._held = range(1, held + 1)
+        self._above = above
         self._beats = beats
         self._aborts = aborts
 
     def start(self) -> State:
-        """Each task has somebody to end it and, but for those that are there, to enqueue it."""
+        """Each task has somebody to end it and, but for those that are there, to enqueue it.
+
+        Numbers of those that are there may lie `above` the limit, which has been lowered since.
+        """
         aborts = self._aborts
         running = [Transaction("out", task, aborts=aborts) for task in self.tasks]
         running += [Transaction("in", t, aborts=aborts) for t in self.tasks if t not in self._held]
         running += [Transaction("beat", -number) for number in range(self._beats)]
-        return State(frozenset(("holds", task, task) for task in self._held), tuple(running))
+        return State(
+            frozenset(("holds", task + self._above, task) for task in self._held), tuple(running)
+        )
 
     def successors(self, state: State) -> Iterator[tuple[str, State]]:
         """Every single step that can be taken."""
@@ -142,12 +156,14 @@ class Instances:
             yield one._replace(at="commit")
 
     def _count(self, state: State, one: Transaction, _: Others) -> Iterator[Transaction]:
-        held = {row[1] for row in _seen(state, one, "holds")}
-        free = tuple(number for number in range(1, self.most + 1) if number not in held)
+        free = self._free(state, one)
         yield one._replace(at="let_in" if free else "judge", free=free)
 
     def _let_in(self, state: State, one: Transaction, others: Others) -> Iterator[Transaction]:
-        offers = tuple(zip(one.free, self._waiting(state, one, others), strict=False))
+        free = (
+            one.free if self.takes_numbers_as_counted else self._lowest(state, one, len(one.free))
+        )
+        offers = tuple(zip(free, self._waiting(state, one, others), strict=False))
         if not offers:
             yield one._replace(at="judge")
             return
@@ -164,6 +180,16 @@ class Instances:
                 one = one.remove(("waits", task, 0))
                 one = one._replace(added=one.added | {("holds", number, task)})
         yield one._replace(at="count", free=())
+
+    def _free(self, state: State, one: Transaction) -> tuple[int, ...]:
+        """As many numbers as may be given, the lowest that nobody has."""
+        return self._lowest(state, one, self.most - len(_seen(state, one, "holds")))
+
+    @staticmethod
+    def _lowest(state: State, one: Transaction, count: int) -> tuple[int, ...]:
+        held = {row[1] for row in _seen(state, one, "holds")}
+        numbers = (number for number in range(1, count + len(held) + 1) if number not in held)
+        return tuple(numbers)[: max(count, 0)]
 
     def _judge(self, state: State, one: Transaction, others: Others) -> Iterator[Transaction]:
         openings = one.picked | {row for row in one.added if row[0] == "opening"}

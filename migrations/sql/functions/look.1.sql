@@ -7,7 +7,7 @@ declare
     answer text := 'blocked';
 begin
     if current_setting('transaction_isolation') = 'read committed' then
-        answer := perdure.let_in(new.key);
+        answer := (perdure.let_in(new.key, false)).answer;
     end if;
     if answer = 'served' then
         delete from perdure.openings where id = new.id;

@@ -45,8 +45,9 @@ begin
     loop
         update perdure.lanes as l set stale = not l.stale
         where l.name = one.name and l.stale <> (l.limited <> (one.max_instances is not null));
-        insert into perdure.openings (key)
-        select distinct w.instance_key from perdure.waiting as w
+        insert into perdure.openings (key, at_commit)
+        select distinct w.instance_key, false from perdure.waiting as w
         where w.instance_key = one.name or w.instance_key >= one.name || ' ' and w.instance_key < one.name || '!';
+        perform pg_notify(perdure.channel() || '_mail', '');
     end loop;
 end $$;

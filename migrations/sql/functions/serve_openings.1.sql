@@ -1,13 +1,15 @@
--- Looks at openings that are left over: all of at most so many keys. Answers how many are gone. Safe when
--- several run at once. A beat runs this: where others commit all the time it gives up soon. What could not be
--- served goes behind all others, as one opening: keys that long transactions hold must not hide the rest.
+-- Looks at openings that are left over: of at most so many keys, and until so many tasks have been placed. Answers
+-- how many of both are done with. Safe when several run at once. A beat runs this, which must not take long: where
+-- others commit all the time it gives up soon. What could not be served goes behind all others, as one opening: keys
+-- that long transactions hold must not hide the rest.
 create function perdure.serve_openings(at_most integer) returns integer
     language plpgsql security definer set search_path = pg_catalog, perdure, pg_temp as $$
 declare
     instance_key text;
     ids bigint[];
-    answer text;
+    looked record;
     served integer := 0;
+    placed integer := 0;
     late integer := 0;
 begin
     for instance_key in
@@ -17,16 +19,17 @@ begin
     loop
         -- Those that come after this are of tasks that the look may not have seen.
         ids := array(select o.id from perdure.openings as o where o.key = instance_key order by o.id for update skip locked);
-        answer := perdure.let_in(instance_key, true);
-        if answer = 'served' then
+        select i.answer, i.placed into looked from perdure.let_in(instance_key, true) as i;
+        placed := placed + looked.placed;
+        if looked.answer = 'served' then
             delete from perdure.openings where id = any (ids);
             served := served + cardinality(ids);
         else
             delete from perdure.openings where id = any (ids[2:]);
             update perdure.openings set id = default where id = ids[1];
         end if;
-        late := late + (answer = 'late')::integer;
-        exit when late = 10;
+        late := late + (looked.answer = 'late')::integer;
+        exit when late = 10 or placed >= at_most;
     end loop;
-    return served;
+    return served + placed;
 end $$;

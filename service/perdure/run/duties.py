@@ -81,8 +81,8 @@ class Duties:
             self._recover(session)
         if heard.mail and upkeep.obey(session, OBEY_MOST):
             self._woken()
-        if heard.openings and upkeep.serve_openings(session, PROMOTE_MOST):
-            self._woken()
+        if heard.openings:
+            self._serve_openings(session)
         self._promote_at = math.inf if heard.due_in is None else now + heard.due_in
         if heard.due_in is not None and heard.due_in <= 0:
             self._promote(session)
@@ -122,6 +122,13 @@ class Duties:
         self._fire_at = math.inf if looked.next_in is None else now + pause
         if looked.made:
             self._woken()
+
+    def _serve_openings(self, session: SyncSession) -> None:
+        served = upkeep.serve_openings(session, PROMOTE_MOST)
+        if served:
+            self._woken()
+        if served >= PROMOTE_MOST:
+            self._again()
 
     def _promote(self, session: SyncSession) -> None:
         until = time.monotonic() + SECONDS_MOST

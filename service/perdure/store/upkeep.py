@@ -54,7 +54,7 @@ def obey(session: SyncSession, at_most: int) -> int:
 
 
 def serve_openings(session: SyncSession, at_most: int) -> int:
-    """Look at up to `at_most` openings for who waits for an instance: how many are done with."""
+    """Let those in who wait for an instance that is free, until `at_most` have been: how many."""
     return int(session.run("serve_openings", {"at_most": at_most})[0][0])
 
 
