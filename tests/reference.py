@@ -13,6 +13,7 @@ from typing import Any, Final
 import typer
 from tests.conformance import statements
 from tests.kit.house import ROOT
+from tests.reference_python import python
 
 from perdure import errors
 from perdure.cli.commands import app
@@ -187,8 +188,8 @@ def states() -> Iterator[str]:
 
 
 PAGES: Final[dict[str, Callable[[], Iterator[str]]]] = {
-    "settings": settings, "sql": sql, "cli": cli, "errors": error_tree, "events": events,
-    "states": states,
+    "python": python, "settings": settings, "sql": sql, "cli": cli, "errors": error_tree,
+    "events": events, "states": states,
 }  # fmt: skip
 
 

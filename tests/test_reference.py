@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from tests.conformance.statements import PAGE, UNPROVEN, proofs, statements
 from tests.conformance.statements import page as conformance_page
+from tests.kit.house import ROOT
 from tests.reference import FOLDER, PAGES, page
+from tests.reference_python import unexplained
+
+from perdure import errors, testing
+
+INSIDE = {"Database", "KindDecorator", "Settings", "StateDecorator", "TaskDefinition", "Worker"}
+"""Types that signatures name, but that no program needs to know."""
+STRANGERS = {"Session"}
+"""Types of others that are called as one of ours."""
 
 
 @pytest.mark.parametrize("name", PAGES)
@@ -17,6 +28,16 @@ def test_a_page_of_the_reference_says_what_the_code_says(name: str) -> None:
 
 def test_no_page_of_the_reference_is_left_over() -> None:
     assert {file.stem for file in FOLDER.iterdir()} == set(PAGES)
+
+
+def test_every_public_name_has_its_place_in_the_reference() -> None:
+    shown = set(re.findall(r"(?m)^### (\w+)$", page("python")))
+    public = {*(ROOT / "tests/public_names.txt").read_text("utf-8").split(), *testing.__all__}
+    assert public - {"__version__"} - set(vars(errors)) == public & shown
+
+
+def test_every_type_in_a_signature_of_the_reference_is_explained() -> None:
+    assert unexplained(page("python")) == INSIDE | STRANGERS
 
 
 def test_the_conformance_list_names_the_tests_that_carry_its_marks() -> None:

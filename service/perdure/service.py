@@ -192,7 +192,7 @@ class TaskService:
         worker.beat_now()
 
     def reload(self, bus: Bus) -> str | None:
-        """Read the settings again, for an entry point that was asked to; told on `bus`.
+        """For the runtime: read the settings again, as an entry point was asked to; told on `bus`.
 
         What can be applied holds from now on, in `settings` and in the log; a wrong file changes
         nothing, and what is wrong is returned.
@@ -214,7 +214,7 @@ class TaskService:
         return None
 
     def is_configured(self) -> bool:
-        """Whether a process that is started now would find settings that it can use."""
+        """For the runtime: whether a process that starts now would find settings to use."""
         try:
             self._load()
         except ConfigurationError:
@@ -222,7 +222,7 @@ class TaskService:
         return True
 
     def log(self, bus: Bus) -> None:
-        """Have the log of this process as the settings say, for an entry point; again: anew."""
+        """For the runtime: have the log of this process as the settings say; again: anew."""
         logs.configure(self.settings.logging, hide=masker(self.settings))
         self._end_logging()
         self._end_logging = logs.attach(bus, self.settings.logging.level)
@@ -236,7 +236,7 @@ class TaskService:
         return definition.unique_key.function(metadata), definition.unique_key.policy
 
     def operation_of(self, task: NewTask[Any, Any]) -> Operation[Added]:
-        """How a handler's child is enqueued."""
+        """For the runtime: how a handler's child is enqueued."""
         return operations.enqueue(entry_of(task, self._unique_key_of))
 
     def _load(self) -> Loaded:

@@ -217,12 +217,12 @@ class Rehearsal:
         )
 
     def save(self, saved: Saved) -> None:
-        """For the ports: a checkpoint is durable."""
+        """For the runtime: a checkpoint is durable."""
         self._keep(saved)
         self.checkpoints.append(self._stored())
 
     def write(self, saved: Saved, result: str | None) -> None:
-        """For the ports: a checkpoint, or the end, in the open transaction or the caller's own."""
+        """For the runtime: a checkpoint, or the end, in a transaction or the caller's own."""
         if self._pending is not None:
             self._pending.append((saved, result))
             return
@@ -231,7 +231,7 @@ class Rehearsal:
 
     @contextmanager
     def transaction(self) -> Iterator[Any]:
-        """For the ports: what is written inside is durable at the end, or forgotten."""
+        """For the runtime: what is written inside is durable at the end, or forgotten."""
         self._pending = []
         try:
             yield self._connection
@@ -243,11 +243,11 @@ class Rehearsal:
             self.write(saved, result)
 
     def report(self, progress: str) -> None:
-        """For the ports: progress was made."""
+        """For the runtime: progress was made."""
         self.progress.append(json.loads(progress))
 
     def add(self, task: NewTask[Any, Any]) -> Enqueued:
-        """For the ports: a child was enqueued."""
+        """For the runtime: a child was enqueued."""
         task.metadata_json()
         task.execution_metadata_json()
         self.enqueued.append(task)

@@ -42,6 +42,7 @@ from perdure.store.operations import (
 from perdure.tasks.codec import encode_json
 
 Task: TypeAlias = TaskKind[Any, Any, Any, Any] | str
+"""A kind, or the name of a task, untyped."""
 UniqueKeyOf: TypeAlias = Callable[[NewTask[Any, Any]], tuple[str, str] | None]
 """A registry's rule: the unique key and policy of a task that was enqueued without them."""
 
@@ -53,7 +54,7 @@ _COPY_NULL: Final = r"\N"
 
 
 class CopyOptions(TypedDict, total=False):
-    """What may be said about all tasks of a copy; `run_at` needs a time zone."""
+    """What may be said about all tasks of a copy, as in `EnqueueOptions`."""
 
     queue: str | None
     priority: int | None
@@ -64,7 +65,11 @@ class CopyOptions(TypedDict, total=False):
 class SignalOptions(TypedDict, total=False):
     """What a proceed may bring: a merge patch or the whole checkpoint, a time, a key.
 
-    `signal_key` makes the signal idempotent: a key seen before on the task answers `repeated`.
+    Args:
+        patch: a JSON merge patch (RFC 7396) of the execution metadata: null removes a member.
+        execution_metadata: all of it anew, instead of a patch.
+        run_at: go on then, not now; with a time zone.
+        signal_key: makes the signal idempotent: one seen before on the task answers `repeated`.
     """
 
     patch: Mapping[str, Any] | None
@@ -99,9 +104,14 @@ class UpdateOptions(TypedDict, total=False):
 class SearchOptions(TypedDict, total=False):
     """Filters of a search: ANDed; values inside one are ORed, an empty list matches nothing.
 
-    `state` takes states or `active`. `metadata` and `execution_metadata` (JSON values that must be
-    contained) need name, tag, unique_key, wait_key or ids beside them, and a login that may read
-    payloads. Newest first, unless `order` is `asc`.
+    Args:
+        state: states, or `active` for all that have not ended.
+        wait_key: of suspended tasks.
+        created_after, created_before, due_before: exclusive, with a time zone; what waits for no
+            time is not due.
+        metadata, execution_metadata: JSON values that must be contained. They need name, tag,
+            unique_key, wait_key or ids beside them, and a login that may read payloads.
+        order: by id: `desc`, the newest first, is the default.
     """
 
     ids: int | Collection[int] | None

@@ -64,6 +64,8 @@ class SyncTaskClient(SyncScheduler, SyncOperator):
         schema_name: schema of the installation; default: the setting, which is `perdure`.
         settings: settings to use instead of loading them.
         database: a database to use instead of one of its own; it is not closed here.
+        unique_key_of: what gives tasks without a key theirs, and its policy; `service.client` has
+            that of its definitions.
 
     Every method that changes something takes part in the caller's transaction where `on=` is given:
     a psycopg Connection or a SQLAlchemy Session or Connection. Every method may
@@ -86,7 +88,7 @@ class SyncTaskClient(SyncScheduler, SyncOperator):
 
     @classmethod
     def over(cls, database: Database, unique_key_of: UniqueKeyOf | None = None) -> Self:
-        """A client on somebody's database; `unique_key_of` is the rule of a registry."""
+        """For the runtime: a client on somebody's database, with the rule of a registry."""
         return cls(database=database, unique_key_of=unique_key_of)
 
     def __enter__(self) -> Self:

@@ -13,6 +13,7 @@ from perdure.client.arguments import seconds, texts
 from perdure.client.executor import SyncExecutor
 from perdure.client.requests import SignalOptions, UpdateOptions
 from perdure.store import operations
+from perdure.store.operations import NameKind
 from perdure.store.views import BulkCancelled, ConstraintState, QueueState, WorkerState
 
 if TYPE_CHECKING:
@@ -62,11 +63,17 @@ class SyncOperator(SyncExecutor):
         return self._do(operations.run_now(id), on)
 
     def repeat(self, id: int, *, on: CallersConnection | None = None) -> int | None:
-        """Enqueue a copy of a task: its id; None for an unknown task."""
+        """Enqueue a copy of a task: its id; None for an unknown task.
+
+        Name, metadata, queue, priority, tags, requires and headers are copied, nothing else.
+        """
         return self._do(operations.repeat(id), on)
 
     def erase(self, id: int, *, on: CallersConnection | None = None) -> str:
-        """Remove what an ended task carried: erased, live, not_found."""
+        """Remove what an ended task carried: erased, live, not_found.
+
+        Metadata, execution metadata, steps, result and error; counters, times and state stay.
+        """
         return self._do(operations.erase(id), on)
 
     def proceed(
@@ -102,7 +109,10 @@ class SyncOperator(SyncExecutor):
         dry_run: bool = False,
         on: CallersConnection | None = None,
     ) -> BulkCancelled:
-        """Cancel all that match, in one transaction; at least one filter."""
+        """Cancel all that match, in one transaction; at least one filter.
+
+        `dry_run` changes nothing, and counts what would be cancelled.
+        """
         operation = operations.cancel_where(
             name=name, state=state, tag=tag, unique_key=unique_key, queue=queue, dry_run=dry_run
         )
@@ -118,7 +128,11 @@ class SyncOperator(SyncExecutor):
         dry_run: bool = False,
         on: CallersConnection | None = None,
     ) -> int:
-        """Do what `retry` does for all failed (or cancelled) tasks that match; how many."""
+        """Do what `retry` does for all failed (or cancelled) tasks that match; how many.
+
+        `state` is failed or cancelled, `since` (with a time zone) the earliest end, `error_type`
+        the class of the exception as `error["type"]` has it. Without filters: all failed ones.
+        """
         operation = operations.retry_where(
             name=name, state=state, since=since, error_type=error_type, dry_run=dry_run
         )
@@ -231,7 +245,7 @@ class SyncOperator(SyncExecutor):
         """Every constraint that somebody requires, declares or satisfies, by name."""
         return self._do(operations.constraint_states())
 
-    def names(self, kind: operations.NameKind) -> list[str]:
+    def names(self, kind: NameKind) -> list[str]:
         """The names of a kind (task, queue, constraint, schedule) that anybody uses, in order.
 
         Setting a constraint or pausing a queue works for any name: one that comes later is told of

@@ -78,8 +78,9 @@ class KindDecorator(Protocol[M, X, R, E]):
 class ServiceBuilder(Generic[S]):
     """Collects declarations; `build()` checks them all and hands them to `wire`.
 
-    The values of `configure_*` are the program's defaults, by the names of the settings' keys:
-    TOML, environment and command line beat them. They are checked when the service is wired.
+    The values of `configure_*` are the program's defaults, by the names of the settings' keys, such
+    as `configure_execution(concurrency=20, stop_grace="5s")`: TOML, environment and command line
+    beat them. They are checked when the service is wired.
     """
 
     def __init__(self, wire: Callable[[Declared], S]) -> None:
@@ -93,27 +94,27 @@ class ServiceBuilder(Generic[S]):
         self._constraints: dict[str, Constraint] = {}
 
     def configure_persistence(self, **values: object) -> Self:
-        """`[persistence]`, and `dsn`."""
+        """Defaults of `[persistence]`, and of `dsn`, by the names of its keys."""
         return self._configure("persistence", values)
 
     def configure_scheduling(self, **values: object) -> Self:
-        """`[scheduling]`."""
+        """Defaults of `[scheduling]`, by the names of its keys."""
         return self._configure("scheduling", values)
 
     def configure_execution(self, **values: object) -> Self:
-        """`[execution]`."""
+        """Defaults of `[execution]`, by the names of its keys."""
         return self._configure("execution", values)
 
     def configure_retention(self, **values: object) -> Self:
-        """`[retention]`."""
+        """Defaults of `[retention]`, by the names of its keys."""
         return self._configure("retention", values)
 
     def configure_limits(self, **values: object) -> Self:
-        """`[limits]`."""
+        """Defaults of `[limits]`, by the names of its keys."""
         return self._configure("limits", values)
 
     def configure_logging(self, **values: object) -> Self:
-        """`[logging]`."""
+        """Defaults of `[logging]`, by the names of its keys."""
         return self._configure("logging", values)
 
     def add_task(
@@ -170,7 +171,8 @@ class ServiceBuilder(Generic[S]):
         """The short form, as a decorator of the handler, which it gives back unchanged.
 
         `retry` is a policy or a number of retries, `timeout` a pair or the hard one, in seconds or
-        a timedelta. With a name instead of a kind the types come from the annotations.
+        a timedelta; `requires` are names of constraints, `isolated` runs it in a child process.
+        With a name instead of a kind the types come from the annotations.
         """
 
         def decorate(handler: F) -> F:

@@ -195,7 +195,7 @@ class TaskContext(RunState[M, X]):
         return payload.load(text)
 
     async def keep_step(self, name: str, value: str) -> None:
-        """For the blocks of `step`: save its value, JSON text, durably."""
+        """For the runtime: save the value of a step, JSON text, durably."""
         async with self._lock:
             saved = self.memory.with_step(name, value)
             await self._port.save(saved, self._explicit)

@@ -15,7 +15,7 @@ from perdure.tasks.policies import RetryPolicy, Timeouts, UniquePolicy
 
 Mode: TypeAlias = Literal["async", "sync"]
 WhenFull: TypeAlias = Literal["queue", "skip", "cancel_previous"]
-
+"""What becomes of a task of a limited name that is one too many."""
 
 OUTCOMES: Final = (Success, Failure, Retry, Suspended, Cancelled)
 

@@ -48,7 +48,7 @@ class Inputs(Mapping[str, Input]):
 
     @classmethod
     def of(cls, rows: Sequence[InputRow]) -> Inputs:
-        """Those that the database knows of."""
+        """For the runtime: those that the database knows of."""
         return cls(
             [
                 Input(

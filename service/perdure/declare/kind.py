@@ -41,6 +41,7 @@ if TYPE_CHECKING:
         | Connection
         | Session
     )
+    """A connection or session of the caller's: of psycopg or SQLAlchemy, as sync as the caller."""
 
 M = TypeVar("M", default=None)
 X = TypeVar("X", default=None)
@@ -78,7 +79,7 @@ class TaskKind(Generic[M, X, R, E]):
 
     @cached_property
     def payloads(self) -> Payloads:
-        """The four codecs, made at first use; TypeError if pydantic cannot handle a type."""
+        """For the runtime: the four codecs; TypeError if pydantic cannot handle a type."""
         return Payloads(
             Payload(self.metadata),
             Payload(self.execution_metadata),
@@ -88,7 +89,10 @@ class TaskKind(Generic[M, X, R, E]):
 
 
 class Answer(StrEnum):
-    """What an enqueue did."""
+    """What an enqueue did: made a task (created, replaced, appended), or not (kept, updated).
+
+    The last two come with the id of the task that holds the unique key.
+    """
 
     CREATED = "created"
     KEPT = "kept"
@@ -131,13 +135,26 @@ class Edge:
 class EnqueueOptions(TypedDict, Generic[X], total=False):
     """What may be said about one task besides its metadata; None and left out are the same.
 
-    `priority` is 0 (first) to 9. `delay` is in seconds or a timedelta and excludes `run_at`, which
-    needs a time zone. `retry_delays` (the last repeats) and `max_retries` (-1: no limit) win over
-    what the task's definition says. `requires` are names of constraints; from `deadline_at` on it
-    runs without them, and not started by `expires_at` it fails. `unique_policy` (keep, by default)
-    says what becomes of it where `unique_key` is held; `unique_for` holds the key that much longer
-    than the task lives, `max_delay` bounds how long updates put it off: seconds or timedeltas.
-    `after` are the tasks that it follows.
+    Lengths of time are in seconds or timedeltas, moments need a time zone.
+
+    Args:
+        queue: where it goes; default: what the task's definition says, else `default`.
+        priority: 0 (first) to 9; default: what the definition says, else 5.
+        delay: not before so long from now; excludes `run_at`.
+        run_at: not before this moment.
+        unique_key: of the tasks with one key at most one may run.
+        unique_policy: what becomes of it where the key is held; `keep` by default.
+        unique_for: how much longer than the task lives the key is held.
+        max_delay: how long updates with a `delay` may put it off in all.
+        tags: words to find it by.
+        requires: names of constraints that must hold for the worker, besides the definition's.
+        headers: what its handler reads beside the metadata; an object in JSON.
+        max_retries: 0 or more, -1 for no limit; wins over the definition.
+        retry_delays: before each retry, the last repeats; wins over the definition.
+        execution_metadata: the checkpoint that the first run begins with.
+        expires_at: not started by then it fails as `expired`.
+        deadline_at: from then on it runs without the constraints it requires.
+        after: the tasks that it follows: ids, handles, edges, or tasks of the same `enqueue_many`.
     """
 
     queue: str | None
@@ -206,7 +223,7 @@ class NewTask(Generic[M, X]):
         return self.task if isinstance(self.task, str) else self.task.name
 
     def metadata_json(self) -> str:
-        """The metadata as JSON text; UnencodableValue if it is not of the kind's type."""
+        """For the runtime: metadata as JSON text; UnencodableValue if not of the kind's type."""
         if self.metadata is None:
             return "{}"
         if isinstance(self.task, str):
@@ -214,7 +231,7 @@ class NewTask(Generic[M, X]):
         return self.task.payloads.metadata.dump(self.metadata)
 
     def execution_metadata_json(self) -> str | None:
-        """The preset checkpoint as JSON text, None: none; UnencodableValue as above."""
+        """For the runtime: the preset checkpoint, None: none; UnencodableValue as above."""
         preset = self.options.get("execution_metadata")
         if preset is None:
             return None

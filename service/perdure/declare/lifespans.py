@@ -19,6 +19,7 @@ T = TypeVar("T")
 Spanned: TypeAlias = (
     AbstractAsyncContextManager[T] | AbstractContextManager[T] | AsyncIterator[T] | Iterator[T]
 )
+"""What a factory gives: a context manager, or what a generator function returns."""
 LifespanFactory: TypeAlias = Callable[[], Spanned[T]]
 """A generator function, or whatever gives a context manager; async or not."""
 

@@ -7,6 +7,7 @@ from difflib import get_close_matches
 from typing import Any, Final, TypeAlias
 
 Listener: TypeAlias = Callable[[Any], object]
+"""A plain function of an event, which has its fields as attributes; it must not block."""
 
 EVENTS: Final = frozenset(
     (

@@ -104,7 +104,7 @@ class StateMachine(Generic[M, X, S, R, E]):
         return decorate
 
     def found(self) -> handlers.Found:
-        """The handler that it is for its task; no state may be added after this.
+        """For the runtime: the handler that it is; no state may be added after this.
 
         Raises:
             TypeError: there is no handler, one is none, or some are async and some not.
@@ -127,7 +127,7 @@ class StateMachine(Generic[M, X, S, R, E]):
         return handlers.Found(Handler(mode=mode, make=lambda: run, label=label), *codes)
 
     def problems(self, execution_metadata: Any) -> Iterator[str]:
-        """What is wrong with it for a task with execution metadata of this type."""
+        """For the runtime: what is wrong with it for execution metadata of this type."""
         yield from self._problems
         if not isinstance(self.max_steps, int) or self.max_steps < 1:
             yield f"max_steps={self.max_steps!r}: 1 or more"

@@ -12,6 +12,7 @@ from perdure.tasks.schedules import CatchUp, Overlap, Timing
 from perdure.tasks.triggers import Trigger
 
 PutPolicy: TypeAlias = Literal["update", "keep", "replace", "reject"]
+"""What becomes of a schedule whose key is there."""
 
 SPAN_SECONDS_MAX: Final = 100 * 365.25 * 86_400
 _SPANS: Final = ("jitter", "flex", "misfire_grace", "expires_after")

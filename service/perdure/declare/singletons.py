@@ -48,6 +48,7 @@ SingletonContext: TypeAlias = TaskContext[None, Ticks]
 SingletonFactory: TypeAlias = (
     Callable[[], Spanned[Any]] | Callable[[TaskContext[None, Any]], Spanned[Any]]
 )
+"""As `LifespanFactory`, and it may take the task's context."""
 
 
 def singleton_definition(

@@ -196,7 +196,7 @@ class RunState(ABC, Generic[M, X]):
         self._save_soon(self._outside("checkpoint_soon()"))
 
     def begin_step(self, name: str) -> str | None:
-        """For the blocks of `step`: the JSON text of its value if it is done."""
+        """For the runtime: the JSON text of the value of a step if it is done."""
         return self.memory.begin_step(name)
 
     @property
@@ -208,7 +208,7 @@ class RunState(ABC, Generic[M, X]):
 
     @property
     def untouched(self) -> bool:
-        """Whether the handler has used none of it: then nothing but a result is left behind."""
+        """For the runtime: whether the handler used none of it: only a result is left then."""
         return self._memory is None and self._completed is None
 
     def left_behind(self) -> LeftBehind:

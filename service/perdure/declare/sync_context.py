@@ -182,7 +182,7 @@ class SyncTaskContext(RunState[M, X]):
         return payload.load(text)
 
     def keep_step(self, name: str, value: str) -> None:
-        """For the blocks of `step`: save its value, JSON text, durably."""
+        """For the runtime: save the value of a step, JSON text, durably."""
         with self._lock:
             saved = self.memory.with_step(name, value)
             self._port.save(saved, self._explicit)

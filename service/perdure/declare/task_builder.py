@@ -45,6 +45,7 @@ R_co = TypeVar("R_co", covariant=True)
 E_co = TypeVar("E_co", covariant=True)
 
 Returned: TypeAlias = R_co | Outcome[R_co, E_co]
+"""What a handler returns: its result, or an outcome."""
 
 
 class AsyncHandler(Protocol[M, X, R_co, E_co]):
@@ -67,8 +68,10 @@ AnyHandler: TypeAlias = (
     | AsyncHandler[M, X, R, E]
     | SyncHandler[M, X, R, E]
 )
+"""A function of the context, async or not, or an object whose `execute` is one."""
 
-_Classes: TypeAlias = type[BaseException] | tuple[type[BaseException], ...]
+ErrorClasses: TypeAlias = type[BaseException] | tuple[type[BaseException], ...]
+"""A class of exceptions, or several."""
 _TYPES: Final = ("metadata", "execution_metadata", "result", "error")
 
 
@@ -98,7 +101,7 @@ class TaskBuilder(Generic[M, X, R, E]):
         return self
 
     def of(self, kind: TaskKind[M2, X2, R2, E2]) -> TaskBuilder[M2, X2, R2, E2]:
-        """Name and types of a kind."""
+        """Name and types of a kind; TypeError for a name, which goes to `named`."""
         if not isinstance(kind, TaskKind):
             raise TypeError(f"of({kind!r}): give a TaskKind; a name goes to .named()")
         self._said["name"] = kind.name
@@ -202,8 +205,8 @@ class TaskBuilder(Generic[M, X, R, E]):
         max_retries: int | None = None,
         backoff: Backoff | None = None,
         jitter: float | None = None,
-        retry_on: _Classes | None = None,
-        give_up_on: _Classes = (),
+        retry_on: ErrorClasses | None = None,
+        give_up_on: ErrorClasses = (),
     ) -> Self:
         """How failures are retried; what is left out comes from the settings.
 
@@ -304,7 +307,7 @@ class TaskBuilder(Generic[M, X, R, E]):
         return self
 
     def finish(self) -> TaskDefinition | None:
-        """The definition, None without a name; what else is wrong has something in its place.
+        """For the runtime: the definition, None without a name; else there is something for it.
 
         Called once, at the end; `problems` is complete then.
         """
@@ -347,7 +350,7 @@ class TaskBuilder(Generic[M, X, R, E]):
 
     @property
     def label(self) -> str:
-        """What messages call it: its name if it has one, else its handler's."""
+        """For the runtime: what messages call it, its name or else its handler's."""
         if "name" in self._said:
             return f"task {self._said['name']!r}"
         return f"task of {self._found.handler.label}" if self._found else "a task"
@@ -381,5 +384,5 @@ def define(function: Callable[[TaskBuilder[Any, Any, Any, Any]], object]) -> Tas
     return definition
 
 
-def _tuple(classes: _Classes) -> tuple[type[BaseException], ...]:
+def _tuple(classes: ErrorClasses) -> tuple[type[BaseException], ...]:
     return tuple(classes) if isinstance(classes, (tuple, list)) else (classes,)

@@ -10,10 +10,13 @@ from typing import NamedTuple
 class Options(NamedTuple):
     """What the command line says about one worker.
 
-    queues: name -> slots (None: no bound of its own); empty: all queues.
-    burst: end when nothing is due. tasks_most, memory_most_mb: end after so many, for recycling.
-    application: `module:service`, which a child process of a task imports. supervisor_pid: of the
-    process that started this one: it ends with it. health_file: touched twice a second, for probes.
+    Args:
+        queues: name -> slots (None: no bound of its own); empty: all queues.
+        burst: end when nothing is due.
+        tasks_most, memory_most_mb: end after so many, for recycling.
+        application: `module:service`, which a child process of a task imports.
+        supervisor_pid: of the process that started this one: it ends with it.
+        health_file: touched twice a second, for probes.
     """
 
     queues: Mapping[str, int | None] = {}

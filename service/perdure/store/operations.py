@@ -25,6 +25,7 @@ Added: TypeAlias = tuple[int, str]
 """A task's id, and what the enqueue did: created, kept, replaced, appended, updated."""
 Repeat: TypeAlias = Literal["read", "same", "never"]
 NameKind: TypeAlias = Literal["task", "queue", "constraint", "schedule"]
+"""What a name may be of."""
 
 DOCUMENT_TASKS_MAX: Final = 10_000
 PRUNE_LOOKS: Final = 10_000

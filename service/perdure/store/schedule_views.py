@@ -66,7 +66,7 @@ class ScheduleState:
 
     @classmethod
     def of(cls, row: Row) -> Self:
-        """The value of a row, in the order of the fields."""
+        """For the runtime: the value of a row, in the order of the fields."""
         values = list(row)
         values[_TRIGGER] = _read(values[_TRIGGER])
         return cls(*values)

@@ -12,8 +12,12 @@ class TaskView:
     """Everything about one task at one moment; times have a zone, payloads are plain JSON values.
 
     `state` is pending, scheduled, retrying, blocked, suspended, running, completed, failed or
-    cancelled; `reason` says why it is there, `waiting_for` what would move it on. `steps` has the
-    steps that are done, by name, with their values; None without any.
+    cancelled; `reason` says why it is there, `waiting_for` what would move it on. `attempt` is the
+    number of the last run, 0 before the first. `error` has kind, type, message, traceback and the
+    typed error, as in `TaskFailed`; `progress` done, total and message. `steps` has the steps that
+    are done, by name, with their values; None without any. `enqueued_by` is a login. `run_at` is
+    what was asked, `due_at` when a task that waits goes on by itself; `worker_id` is of who holds
+    it, or ended it.
     """
 
     id: int

@@ -63,7 +63,7 @@ class Retry(Generic[E_co]):
 
     @property
     def after_seconds(self) -> float | None:
-        """`after` in seconds."""
+        """For the runtime: `after` in seconds."""
         return None if self.after is None else seconds_of(self.after)
 
 
@@ -96,7 +96,7 @@ class Suspended:
 
     @property
     def until_text(self) -> str | None:
-        """`until` as ISO 8601 text in UTC, as the database takes it."""
+        """For the runtime: `until` as ISO 8601 text in UTC, as the database takes it."""
         if self.until is None:
             return None
         try:
@@ -113,6 +113,7 @@ class Cancelled(Generic[E_co]):
 
 
 Outcome: TypeAlias = Success[R_co] | Failure[E_co] | Retry[E_co] | Suspended | Cancelled[E_co]
+"""What a handler may return instead of its result, for annotations and `match`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -108,6 +108,7 @@ class Delays:
 
 
 Backoff: TypeAlias = Exponential | Linear | Delays
+"""How the delays before retries grow."""
 DEFAULT_BACKOFF = Exponential()
 
 

@@ -15,7 +15,9 @@ from typing import Final, Literal, NamedTuple, TypeAlias, get_args
 from perdure.tasks.triggers import Cron, Every, Grid, Once, Trigger, duration
 
 CatchUp: TypeAlias = Literal["latest", "all", "skip"]
+"""Which of several instants that are due fire."""
 Overlap: TypeAlias = Literal["skip", "queue", "cancel_previous", "allow"]
+"""What becomes of an instant while a task of an earlier one lives."""
 Fate: TypeAlias = Literal["fired", "coalesced", "missed"]
 
 CATCH_UP_MOST: Final = 100

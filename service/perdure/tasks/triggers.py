@@ -43,7 +43,7 @@ class Every:
     end: datetime | None = None
 
     def problems(self) -> Iterator[str]:
-        """What is wrong with it."""
+        """For the runtime: what is wrong with it."""
         try:
             seconds = self.seconds
         except (ValueError, TypeError):
@@ -56,15 +56,15 @@ class Every:
 
     @property
     def seconds(self) -> float:
-        """The interval."""
+        """The interval in seconds."""
         return seconds_of(self.interval)
 
     def grid(self, anchor: datetime) -> Grid:
-        """Its instants."""
+        """For the runtime: its instants."""
         return _Steps(self.start or anchor, timedelta(seconds=self.seconds), self.end)
 
     def first(self, created: datetime) -> datetime | None:
-        """The first one of a schedule that was created then."""
+        """For the runtime: the first one of a schedule that was created then."""
         since = created if self.start is None else created - _TICK
         return self.grid(created).after(since)
 
@@ -85,7 +85,7 @@ class Cron:
     end: datetime | None = None
 
     def problems(self) -> Iterator[str]:
-        """What is wrong with it: a field, which is named; a day that no month has; the zone."""
+        """For the runtime: what is wrong with it: a field, a day that no month has, the zone."""
         if not isinstance(self.expression, str) or not isinstance(self.timezone, str):
             yield f"cron {self.expression!r} and timezone {self.timezone!r} must be texts"
             return
@@ -100,11 +100,11 @@ class Cron:
         return CronExpression(self.expression, self.timezone)
 
     def grid(self, anchor: datetime) -> Grid:  # noqa: ARG002  (as of an interval)
-        """Its instants, which do not depend on an anchor."""
+        """For the runtime: its instants, which do not depend on an anchor."""
         return _Matches(self._parsed, self.start, self.end)
 
     def first(self, created: datetime) -> datetime | None:
-        """The first one of a schedule that was created then."""
+        """For the runtime: the first one of a schedule that was created then."""
         return self.grid(created).after(created)
 
 
@@ -115,19 +115,20 @@ class Once:
     at: datetime
 
     def problems(self) -> Iterator[str]:
-        """What is wrong with it."""
+        """For the runtime: what is wrong with it."""
         yield from _bound_problems(once=self.at)
 
     def grid(self, anchor: datetime) -> Grid:  # noqa: ARG002  (as of an interval)
-        """The one instant."""
+        """For the runtime: the one instant."""
         return _Steps(self.at.astimezone(UTC), None, None)
 
     def first(self, created: datetime) -> datetime | None:  # noqa: ARG002  (as of others)
-        """The moment, whenever the schedule was created."""
+        """For the runtime: the moment, whenever the schedule was created."""
         return self.at.astimezone(UTC)
 
 
 Trigger: TypeAlias = Every | Cron | Once
+"""When a schedule fires."""
 
 
 class _Steps:
