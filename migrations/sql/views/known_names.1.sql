@@ -1,10 +1,14 @@
 -- Names that tasks, definitions, schedules, workers or operators use, by kind: task, queue, constraint, schedule.
--- What is not here is nobody's yet, or a typo. Tasks of names that no worker has declared yet lie in lane 0: of
--- those it looks at a thousand, so that it costs the same however many there are.
+-- What is not here is nobody's yet, or a typo. Of tasks without a lane - they wait, or no worker has declared their
+-- name yet - it looks at a thousand each, so that it costs the same however many there are.
 create view perdure.known_names as
-with undeclared as (
-    select t.queue, t.requires from (select r.task_id from perdure.ready as r where r.lane = 0 limit 1000) as r
-    join perdure.tasks as t on t.id = r.task_id
+with unlaned as (
+    select coalesce(t.queue, y.queue, 'default') as queue, t.requires
+    from (
+        (select r.task_id from perdure.ready as r where r.lane = 0 limit 1000)
+        union all (select w.task_id from perdure.waiting as w limit 1000)) as p
+    join perdure.tasks as t on t.id = p.task_id
+    left join perdure.task_types as y on y.name = t.name
 )
 select 'task' as kind, name from perdure.task_types
 union select 'task', name from perdure.lanes where id <> 0
@@ -18,6 +22,6 @@ union select 'constraint', n from perdure.task_types as y cross join unnest(y.re
 union select 'constraint', n from perdure.schedules as s cross join unnest(s.requires) as n
 union select 'constraint', n from perdure.workers as w cross join unnest(w.satisfied) as n
 union select 'constraint', name from perdure.constraints
-union select 'queue', coalesce(queue, 'default') from undeclared
-union select 'constraint', n from undeclared as u cross join unnest(u.requires) as n
+union select 'queue', queue from unlaned
+union select 'constraint', n from unlaned as u cross join unnest(u.requires) as n
 union select 'schedule', key from perdure.schedules;

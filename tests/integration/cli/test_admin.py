@@ -56,6 +56,9 @@ def test_bounds_of_a_queue_are_set_shown_and_taken_away(run: Run) -> None:
 
 def test_a_name_that_nobody_uses_works_and_is_said_to_be_so(run: Run, database: Database) -> None:
     run("enqueue", "a", "--queue", "imports", "--requires", "float")
+    run("enqueue", "a", "--queue", "slow", "--requires", "gpu", "--delay", "1h")
+    assert run("pause", "slow").out == "queue slow paused\n"
+    assert run("set-constraint", "gpu", "on").out == "constraint gpu on (changed)\n"
     said = run("pause", "improts").out.splitlines()
     assert said == [
         "queue improts paused",
