@@ -1,4 +1,4 @@
-"""What the pages tell readers to type can be typed: every command is there, with its options."""
+"""What the pages tell readers to type can be typed, and the index of the pages has them all."""
 
 from __future__ import annotations
 
@@ -43,6 +43,13 @@ def refused(command: str) -> str | None:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_every_command_on_a_page_is_there_with_its_options(page: Path) -> None:
     assert {command: wrong for command in typed(page) if (wrong := refused(command))} == {}
+
+
+def test_the_index_has_every_page_of_the_documents() -> None:
+    index = ROOT / "docs/README.md"
+    links = re.findall(r"\]\(([^)#]+\.md)\)", index.read_text("utf-8"))
+    there = {page.relative_to(index.parent).as_posix() for page in index.parent.rglob("*.md")}
+    assert there - {*links} == {"README.md"}
 
 
 def test_a_command_that_is_not_there_is_found() -> None:
