@@ -307,9 +307,10 @@ class TaskBuilder(Generic[M, X, R, E]):
         return self
 
     def finish(self) -> TaskDefinition | None:
-        """For the runtime: the definition, None without a name; else there is something for it.
+        """For the runtime: the definition, None without a name.
 
-        Called once, at the end; `problems` is complete then.
+        What else is wrong has something in its place. Called once, at the end; `problems` is
+        complete then.
         """
         payloads = self._payloads()
         if self._machine is not None:
