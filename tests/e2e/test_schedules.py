@@ -66,15 +66,15 @@ def test_the_commands_of_the_page_do_as_it_says(
     monkeypatch.chdir(REPORTS)
     monkeypatch.setenv("PERDURE_DSN", database.dsn)
 
-    def said(line: str, drop: int = 0) -> str:
+    def said(line: str) -> str:
         program, *words = shlex.split(line, comments=True)
         assert program == "perdure"
-        assert main(words[: len(words) - drop]) == 0
+        assert main(words) == 0
         return capsys.readouterr().out
 
     listed, put, *rest = blocks(PAGE, "sh")[0].splitlines()
     assert said(listed) == "there is no schedule\n"
-    assert said(put).startswith("schedule reports.west would be created\n")
-    assert said(put, drop=1) == "schedule reports.west created\n"
+    assert said(f"{put} --dry-run").startswith("schedule reports.west would be created\n")
+    assert said(put) == "schedule reports.west created\n"
     assert all(map(said, rest))
     assert database.rows("select state from perdure.schedules") == [("paused",)]
