@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from perdure.cli.given import Given
+from perdure.client.opening import open_database
 from perdure.client.sync import SyncTaskClient
 from perdure.errors import ConfigurationError
 from perdure.settings import Loaded, Settings, load
+
+if TYPE_CHECKING:
+    from perdure.declare.kind import CallersConnection
 
 
 def command_line(given: Given, values: Mapping[str, object] | None = None) -> dict[str, object]:
@@ -38,6 +44,18 @@ def open_client(given: Given) -> SyncTaskClient:
     settings = load_settings(given).settings
     dsn_of(settings)
     return SyncTaskClient(settings=settings)
+
+
+@contextmanager
+def rolled_back(given: Given) -> Iterator[CallersConnection]:
+    """A connection for `on=` beside an open client: what is done on it is undone at the end."""
+    settings = load(command_line=command_line(given), toml=given.config).settings
+    database = open_database(settings=settings)
+    try:
+        with database.sync_connection() as connection, connection.transaction(force_rollback=True):
+            yield connection
+    finally:
+        database.close_sync()
 
 
 def dsn_of(settings: Settings) -> str:

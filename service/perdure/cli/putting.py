@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from datetime import timedelta
 from typing import Any, Final, NamedTuple
 
@@ -10,12 +11,11 @@ import typer
 from perdure.cli import values
 from perdure.cli.given import Given
 from perdure.cli.names import known
-from perdure.cli.opening import open_client
+from perdure.cli.opening import open_client, rolled_back
 from perdure.cli.output import Output, cell
 from perdure.cli.times import local
-from perdure.client.schedule_requests import schedule_entry
 from perdure.declare.new_schedule import NewSchedule, PutPolicy, ScheduleOptions
-from perdure.errors import InvalidArgument, KeyTaken
+from perdure.errors import InvalidArgument
 from perdure.settings import show_duration
 from perdure.store.schedule_views import ScheduleView
 from perdure.tasks.schedules import CatchUp, Overlap, Timing
@@ -108,41 +108,26 @@ class Wanted(NamedTuple):
 
 
 def put(given: Given, wanted: Wanted, *, dry_run: bool, as_json: bool) -> int:
-    """Put a schedule and say what that did; or what it would do, line by line.
+    """Put a schedule and say what that did; or put it, undo that, and say what it would change.
 
     Raises:
         KeyTaken: it is there, and the policy is reject.
     """
     output = Output(as_json=as_json)
-    new, keep_phase = wanted.schedule(), not wanted.reset_phase
+    new = wanted.schedule()
     with open_client(given) as client:
         found = known(client, "task", new.name)
-        if not dry_run:
+        had = client.get_schedule(new.key) if dry_run else None
+        with rolled_back(given) if dry_run else nullcontext() as on:
             answer = client.put_schedule(
                 new.key, new.name, new.trigger, new.metadata, policy=wanted.policy,
-                keep_phase=keep_phase, **new.options,
+                keep_phase=not wanted.reset_phase, on=on, **new.options,
             )  # fmt: skip
-            if as_json:
-                output.document({"key": new.key, "answer": answer, **found.document()})
-            output.line(f"schedule {new.key} {answer}")
-            if found.typo:
-                output.line(found.typo)
-            return 0
-        had = client.get_schedule(new.key)
-    changes = _changes(had, new)
-    if had is None:
-        answer = "created"
-    elif wanted.policy == "reject":
-        raise KeyTaken("there is a schedule of this key (hint: --policy update changes it)")
-    elif wanted.policy != "update":
-        answer = {"keep": "kept", "replace": "replaced"}[wanted.policy]
-    else:
-        same = not changes and keep_phase and had.state != "broken"
-        answer = "unchanged" if same else "updated"
+    changes = _changes(had, new) if dry_run else {}
     if as_json:
-        output.document({"key": new.key, "answer": answer, "changes": changes, **found.document()})
-        return 0
-    output.line(f"schedule {new.key} would be {answer}")
+        told = {"changes": changes} if dry_run else {}
+        output.document({"key": new.key, "answer": answer, **told, **found.document()})
+    output.line(f"schedule {new.key} {'would be ' if dry_run else ''}{answer}")
     for field, (before, after) in ({} if answer == "kept" else changes).items():
         output.line(f"  {field}: {cell(before)} -> {cell(after)}")
     if found.typo:
@@ -185,7 +170,6 @@ def _of_view(view: ScheduleView) -> dict[str, object]:
 
 
 def _of_new(new: NewSchedule) -> dict[str, object]:
-    schedule_entry(new)  # raises for what cannot be meant
     options: dict[str, object] = {**new.options}
     task = {name: options.get(name) for name in _OF_TASKS}
     task |= {"name": new.name, "metadata": new.metadata, "declared": False}

@@ -134,8 +134,25 @@ def test_a_dry_run_prints_the_difference_and_changes_nothing(run: Run) -> None:
     assert run(*put, "--policy", "keep").out == "schedule s would be kept\n"
     assert "would be replaced" in run(*put, "--policy", "replace").out
     assert "would be updated" in run(*put, "--metadata", '{"a": 1}', "--reset-phase").out
-    assert "there is a schedule" in run(*put, "--policy", "reject", code=1).err
+    assert "put it with --policy update" in run(*put, "--policy", "reject", code=1).err
     assert run("schedules", "show", "s", "--json").json["generation"] == 1
+
+
+def test_a_dry_run_is_refused_what_the_put_is_and_touches_nothing(
+    run: Run, database: Database
+) -> None:
+    put = ("schedules", "put", "s", "singleton:poller", "--every", "1h")
+    refused = run(*put, code=2).err
+    assert "begins with singleton:" in refused
+    assert run(*put, "--dry-run", code=2).err == refused
+
+    run("schedules", "put", "s", "tick", "--every", "1h")
+    run("schedules", "run", "s")
+    audited = database.value("select count(*) from perdure.audit")
+    replace = ("schedules", "put", "s", "tick", "--every", "2h", "--policy", "replace", "--dry-run")
+    assert run(*replace).out == "schedule s would be replaced\n  when: every 1h -> every 2h\n"
+    assert run("show", 1, "--json").json["state"] == "pending"
+    assert database.value("select count(*) from perdure.audit") == audited
 
 
 def test_a_trigger_is_previewed_without_a_database(
