@@ -53,7 +53,13 @@ def set_queue(
     with open_client(given) as client:
         found = known(client, "queue", queue)
         answer = client.set_queue(queue, max_depth=depth, concurrency=slots)
-    return _told(found, answer, f"queue {queue} set", as_json=as_json)
+    bounds = {"max_depth": depth, "concurrency": slots}
+    said = {name: bound for name, bound in bounds.items() if bound != AS_IT_IS}
+    words = (
+        f"{name.replace('_', ' ')} {'none' if bound is None else bound}"
+        for name, bound in said.items()
+    )
+    return _told(found, answer, f"queue {queue}: {', '.join(words)}", as_json=as_json, **said)
 
 
 def _bound(option: str, text: str | None, least: int) -> int | None:
@@ -152,11 +158,11 @@ def drain(given: Given, id: int) -> int:
     return 0
 
 
-def _told(found: Known, answer: str, text: str, *, as_json: bool) -> int:
+def _told(found: Known, answer: str, text: str, *, as_json: bool, **said: object) -> int:
     """Say what was done, and that nobody uses the name if so: it may be a typo, or come later."""
     output = Output(as_json=as_json)
     if as_json:
-        output.document({found.kind: found.name, "answer": answer, **found.document()})
+        output.document({found.kind: found.name, "answer": answer, **said, **found.document()})
     output.line(text)
     if found.hint:
         output.line(found.hint)

@@ -40,12 +40,16 @@ def test_queues_are_listed_paused_and_resumed(run: Run) -> None:
 
 def test_bounds_of_a_queue_are_set_shown_and_taken_away(run: Run) -> None:
     said = run("set-queue", "imports", "--max-depth", "500").out.splitlines()
-    assert said == ["queue imports set", "nobody has used queue 'imports' yet"]
-    run("set-queue", "imports", "--concurrency", "4")
+    assert said == ["queue imports: max depth 500", "nobody has used queue 'imports' yet"]
+    assert run("set-queue", "imports", "--concurrency", "4").out == "queue imports: concurrency 4\n"
     heads, row = run("queues").out.splitlines()
     assert heads.split()[-5:] == ["MAX", "DEPTH", "PER", "WORKER", "STATE"]
     assert row.split()[-3:] == ["500", "4", "open"]
-    run("set-queue", "imports", "--max-depth", "none")
+    both = ("set-queue", "imports", "--max-depth", "none", "--concurrency", 4)
+    assert run(*both).out == "queue imports: max depth none, concurrency 4\n"
+    assert run(*both[:4], "--json").json == {
+        "queue": "imports", "answer": "set", "max_depth": None, "known": True, "near": [],
+    }  # fmt: skip
     (queue,) = run("queues", "--json").json
     assert (queue["max_depth"], queue["concurrency"]) == (None, 4)
     assert "1 or more, or none" in run("set-queue", "imports", "--concurrency", "0", code=2).err
