@@ -145,8 +145,11 @@ def check_schedules(inspector: Inspector, _settings: Settings) -> Finding:
 
 
 def check_workers(inspector: Inspector, _settings: Settings) -> Finding:
-    """No worker is dead or has something to say."""
+    """Some worker lives, none is dead or has something to say."""
     found = inspector.workers()
+    if not found:
+        remedy = "start one: `perdure worker -A MODULE:SERVICE`; tasks wait until then"
+        return Finding("workers", "warning", "none runs", remedy)
     dead = [worker for worker in found if not worker.alive]
     ailing = [worker for worker in found if worker.alive and worker.problem]
     if dead:
@@ -156,7 +159,7 @@ def check_workers(inspector: Inspector, _settings: Settings) -> Finding:
     if ailing:
         text = _listed(ailing, lambda row: f"{row.name}: {row.problem}")
         return Finding("workers", "warning", text, None, [row.name for row in ailing])
-    return Finding("workers", "ok", f"{len(found)} alive" if found else "none runs")
+    return Finding("workers", "ok", f"{len(found)} alive")
 
 
 def check_holders(inspector: Inspector, _settings: Settings) -> Finding:

@@ -37,8 +37,11 @@ def servers_of_tests_are_unsafe(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PERDURE_PERSISTENCE__ALLOW_UNSAFE_DURABILITY", "true")
 
 
-def test_a_healthy_installation_has_nothing_but_its_durability_told(run: Run) -> None:
+def test_a_healthy_installation_has_nothing_but_its_durability_told(
+    run: Run, database: Database
+) -> None:
     run("enqueue", "a")
+    add_worker(database, "one")
     found = verdicts(run)
     assert list(found) == list(CHECKS)
     assert {check for check, verdict in found.items() if verdict != "ok"} <= {"durability"}
@@ -242,7 +245,15 @@ def test_a_silent_worker_and_one_with_a_problem_are_named(run: Run, database: Da
     add_worker(database, "second", silent=True)
     assert "second is silent" in finding(run, "workers")["text"]
     database.execute("delete from perdure.workers")
+    add_worker(database, "third")
     assert finding(run, "workers")["verdict"] == "ok"
+
+
+def test_an_installation_without_workers_is_told_to_start_one(run: Run) -> None:
+    found = finding(run, "workers")
+    assert (found["verdict"], found["text"]) == ("warning", "none runs")
+    assert "perdure worker -A" in found["remedy"]
+    assert "workers" in run("doctor", "--strict", code=1).err
 
 
 def test_whoever_holds_an_old_snapshot_is_named(
