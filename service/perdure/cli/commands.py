@@ -302,7 +302,11 @@ def resume(context: typer.Context, queue: options.QueueName, as_json: options.Js
 
 @app.command()
 def constraints(context: typer.Context, as_json: options.Json = False) -> int:
-    """List the constraints, and for how many workers each holds."""
+    """List the constraints, and for how many workers each holds.
+
+    Listed is what tasks have required, what was set, and what holds for a live worker: not what is
+    only probed, as long as it holds for none.
+    """
     from perdure.cli import admin
 
     return admin.constraints(given(context), as_json=as_json)
