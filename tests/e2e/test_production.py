@@ -66,7 +66,8 @@ def test_each_login_can_do_what_its_role_is_for(
 
     perdure("operator", "pause", "*")
     perdure("operator", "resume", "*")
-    assert refused(dsn["operator"], "workers")
+    perdure("operator", "workers")
+    assert refused(dsn["reader"], "workers")
 
     perdure("worker", "worker", "-A", "service:service", "--burst")
     assert "completed" in perdure("operator", "show", "1")
