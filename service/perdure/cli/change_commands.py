@@ -44,9 +44,9 @@ def retry(
     with_dependents: options.WithDependents = False,
     as_json: options.Json = False,
 ) -> int:
-    """Run failed or cancelled tasks again, from their checkpoint.
+    """Run failed tasks again, from their checkpoint.
 
-    Options that say which mean the failed ones alone, unless --state is cancelled.
+    By their ids cancelled ones, too; options that say which take them with --state cancelled.
     """
     from perdure.cli import changing
 
