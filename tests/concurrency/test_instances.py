@@ -167,7 +167,7 @@ def test_a_lowered_limit_holds_while_a_number_above_it_is_held(database: Databas
             for _ in range(sessions)
         ]
         pool = stack.enter_context(ThreadPoolExecutor(sessions))
-        for _ in range(40):
+        for _ in range(25):
             limit(database, 5)
             first = [enqueue(database) for _ in range(5)]
             for task in first[:4]:

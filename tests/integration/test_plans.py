@@ -21,7 +21,8 @@ from perdure.store.queue import Settling, array_literal, move_document
 from perdure.tasks.places import Ended, Move, Ready, Saved, Waiting
 
 ROWS, FEW = 10_000, 600
-SIZES, AGES = (0, ROWS, 200_000), ("empty", "stale", "fresh")
+MANY, AGES = 200_000, ("empty", "stale", "fresh")
+STATES = (*itertools.product((0, ROWS), AGES), (MANY, "stale"))
 ASKED, SHARE = 128, 96
 DEAD_ROWS = 100_000
 Values = Mapping[str, Any]
@@ -150,7 +151,7 @@ def backlogs(server: Server, template: str) -> Iterator[Backlogs]:
 
 @pytest.fixture(
     scope="module",
-    params=itertools.product(SIZES, AGES),
+    params=STATES,
     ids=lambda state: f"{state[0]}-{state[1]}",
 )
 def backlog(backlogs: Backlogs, request: pytest.FixtureRequest) -> Iterator[Backlog]:
