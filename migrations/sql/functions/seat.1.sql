@@ -9,15 +9,12 @@ declare
     one record;
 begin
     for one in
-        select i as id, h.key as held,
-            waits or (select e.after_id from perdure.edges as e where e.task_id = i limit 1) is not null as waits,
-            case when y.max_instances is not null then perdure.instance_key(y.instances_of, y.instances_by, t.metadata) end as wanted
-        from unnest(ids) as i
-        cross join lateral (select t.name, t.metadata from perdure.tasks as t where t.id = i limit 1) as t
-        left join perdure.task_types as y on y.name = t.name
-        left join lateral (select h.key from perdure.instances as h where h.task_id = i limit 1) as h on true
-        where y.max_instances is not null or h.key is not null
-        order by i
+        select k.task_id as id, h.key as held, k.instance_key as wanted,
+            waits or (select e.after_id from perdure.edges as e where e.task_id = k.task_id limit 1) is not null as waits
+        from perdure.wanted_keys(ids) as k
+        left join lateral (select h.key from perdure.instances as h where h.task_id = k.task_id limit 1) as h on true
+        where k.instance_key is not null or h.key is not null
+        order by k.task_id
     loop
         if one.held is not null and (one.waits or one.held is distinct from one.wanted) then
             perform perdure.hand_over(one.id);
