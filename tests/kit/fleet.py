@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import Self
 
 from tests.conformance.pooled import POOLED
+from tests.kit import warm
 from tests.kit.clocks import shifted
 from tests.kit.databases import Database
 from tests.kit.ledger import VARIABLE, Ledger
@@ -22,6 +23,9 @@ from tests.kit.ledger import VARIABLE, Ledger
 ROOT = Path(__file__).parents[2]
 PATH = f"{ROOT / 'service'}{os.pathsep}{ROOT}"
 """PYTHONPATH of processes of tests: the tree that the test is in, whatever is installed."""
+PATIENCE = 90.0
+"""How long a test waits for what has to come, in seconds: on a busy machine it takes long to start
+many processes, and that is no failure. Less than half of what pytest gives to a test."""
 LEASE, BEAT, POLL, SWEEP, GRACE = 2.0, 0.4, 0.1, 0.25, 3.0
 QUICK = {
     "execution.lease_duration": f"{LEASE}s",
@@ -50,7 +54,7 @@ SLACK = 0.5
 class Process:
     """One worker process."""
 
-    def __init__(self, popen: subprocess.Popen[bytes]) -> None:
+    def __init__(self, popen: subprocess.Popen[bytes] | warm.Forked) -> None:
         self._popen = popen
         self.pid = popen.pid
 
@@ -63,10 +67,12 @@ class Process:
         self._popen.kill()
         self._popen.wait()
 
-    def wait(self, timeout: float = 30) -> int:
+    def wait(self, timeout: float = PATIENCE) -> int:
         """Wait for the end; its exit code."""
         if (code := self._popen.poll()) is not None:
             return code
+        if isinstance(self._popen, warm.Forked):
+            return self._popen.wait(timeout)
         descriptor = os.pidfd_open(self.pid)
         try:
             ended = select.poll()  # Unlike select, for any number of descriptors.
@@ -105,9 +111,12 @@ class Fleet:
             **(shifted(clock, PATH) if clock else {}),
         }
         values.pop("dsn", None)
-        command = [*within, sys.executable, "-m", "tests.kit.work", self._application]
-        command += [f"{key}={value}" for key, value in values.items()]
-        process = Process(subprocess.Popen(command, env=environment, cwd=ROOT))
+        arguments = [self._application, *(f"{key}={value}" for key, value in values.items())]
+        if clock or within:
+            command = [*within, sys.executable, "-m", "tests.kit.work", *arguments]
+            process = Process(subprocess.Popen(command, env=environment, cwd=ROOT))
+        else:
+            process = Process(warm.parent(PATH, ROOT).fork(arguments, environment))
         self._processes.append(process)
         return process
 
@@ -136,7 +145,7 @@ def came(question: Callable[[], object], timeout: float, every: float = 0.02) ->
     return True
 
 
-def until(question: Callable[[], object], timeout: float = 30, every: float = 0.02) -> None:
+def until(question: Callable[[], object], timeout: float = PATIENCE, every: float = 0.02) -> None:
     """The same for what has to come: a fact in the database or the ledger."""
     if not came(question, timeout, every):
         raise AssertionError(f"not within {timeout} s: {question}")
