@@ -15,7 +15,7 @@ from hypothesis import settings
 from tests.conformance.pooled import POOLED, cannot_pass
 from tests.faults.pgbouncer import PgBouncer
 from tests.kit import room as kit_room
-from tests.kit.databases import Database, GivenServer, Server, new_database, own_server
+from tests.kit.databases import Database, GivenServer, Server, kept, new_database, own_server
 
 MEMORY = Path("/dev/shm")
 MEMORY_BYTES_LEAST = 4 * 2**30
@@ -43,9 +43,10 @@ def server() -> Iterator[Server]:
     """The server of PERDURE_TEST_DSN, else one of our own; each worker of xdist has its own."""
     given = os.environ.get("PERDURE_TEST_DSN")
     if given:
-        yield GivenServer(given)
+        with kept(GivenServer(given)):
+            yield GivenServer(given)
         return
-    with own_server() as embedded:
+    with own_server() as embedded, kept(embedded):
         yield embedded
 
 
@@ -106,7 +107,7 @@ def logs_as_before() -> Iterator[None]:
 def room(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[None]:
-    """What is marked `alone` asserts times: at most one other test runs beside it."""
+    """What is marked `alone` asserts times: fewer tests run beside it."""
     places = getattr(request.config, "workerinput", {}).get("workercount", 1)
     if places == 1:
         yield

@@ -12,7 +12,7 @@ from typing import TextIO
 
 @contextlib.contextmanager
 def room(folder: Path, places: int, *, alone: bool) -> Iterator[None]:
-    """Hold one of so many places, or `alone` all but one: so that at most one other runs beside it.
+    """Hold one of so many places, or `alone` half of them: so that fewer others run beside it.
 
     Whoever waits for places holds the door, so that it is not passed by. One that wants to be alone
     waits for the one before it outside of the door: it must not keep all others waiting.
@@ -24,7 +24,7 @@ def room(folder: Path, places: int, *, alone: bool) -> Iterator[None]:
             turn = stack.enter_context((folder / "turn").open("w"))
             fcntl.flock(turn, fcntl.LOCK_EX)
         fcntl.flock(door, fcntl.LOCK_EX)
-        wanted = places - 1 if alone else 1
+        wanted = places // 2 if alone else 1
         while wanted:
             taken = next((place for place in free if _take(place)), None)
             if taken is None:

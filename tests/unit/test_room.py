@@ -18,21 +18,22 @@ def test_as_many_tests_run_at_once_as_there_are_places(tmp_path: Path) -> None:
             stack.enter_context(room(tmp_path, 4, alone=False))
 
 
-def test_one_other_runs_beside_a_test_that_wants_to_be_alone(tmp_path: Path) -> None:
-    third = threading.Event()
+def test_two_others_run_beside_a_test_that_wants_to_be_alone(tmp_path: Path) -> None:
+    last = threading.Event()
 
-    def come_third() -> None:
+    def come_last() -> None:
         with room(tmp_path, 4, alone=False):
-            third.set()
+            last.set()
 
     with contextlib.ExitStack() as stack:
         stack.enter_context(room(tmp_path, 4, alone=True))
+        stack.enter_context(room(tmp_path, 4, alone=False))
         with room(tmp_path, 4, alone=False):
-            thread = threading.Thread(target=come_third)
+            thread = threading.Thread(target=come_last)
             thread.start()
-            assert not third.wait(0.1)
+            assert not last.wait(0.1)
         thread.join()
-    assert third.is_set()
+    assert last.is_set()
 
 
 def test_those_that_want_to_be_alone_come_one_after_the_other_and_let_others_pass(
