@@ -109,7 +109,7 @@ def test_a_slow_way_to_the_server_is_no_death(
     database = fleet.database
     slow = start(fleet, proxy)
     # One that does little but look for workers that are dead.
-    start(fleet, execution__concurrency="1")
+    start(fleet, execution__concurrency="1", execution__prefetch="0")
     born = database.rows("select id from perdure.workers order by id")
     proxy.delay, proxy.trickle = delay, trickle
     since = database.value("select clock_timestamp()")

@@ -17,6 +17,7 @@ from typing import Any
 import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from tests.faults.watch import command_lines
 
 from perdure.embedded import EmbeddedServer
 from perdure.embedded import server as server_module
@@ -156,8 +157,7 @@ def test_the_password_is_needed_and_in_no_command_line() -> None:
     with EmbeddedServer(settings=SETTINGS) as server:
         password = conninfo_to_dict(server.dsn())["password"]
         assert len(str(password)) > 20
-        commands = [path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline")]
-        assert not any(str(password).encode() in command for command in commands)
+        assert str(password) not in command_lines()
         wrong = make_conninfo(server.dsn(), password="wrong")
         with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
             psycopg.connect(wrong)
