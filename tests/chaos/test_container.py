@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 from tests.kit.databases import Database
-from tests.kit.fleet import PATH, QUICK, ROOT, until
+from tests.kit.fleet import PATH, PATIENCE, QUICK, ROOT, until
 from tests.kit.ledger import VARIABLE, Ledger
 from tests.kit.relay import ended, enqueue
 
@@ -61,7 +61,7 @@ def test_a_container_of_these_tests_has_no_rights_and_a_root_that_is_read_only(
     tmp_path: Path,
 ) -> None:
     with container(["sh", "-c", TRIED], tmp_path, "") as popen:
-        said, _ = popen.communicate(timeout=20)
+        said, _ = popen.communicate(timeout=PATIENCE)
     assert popen.returncode == 0
     assert re.findall(r"\w+:\s+(\w+)", said) == ["0000000000000000", "1"]
     assert (tmp_path / "here").exists()

@@ -11,7 +11,8 @@ from typing import Any, NamedTuple, TypeAlias
 
 import psycopg
 from tests.concurrency.gates import Gates
-from tests.kit.stepping import PATIENCE_SECONDS, Parameters, Stepped, pause
+from tests.kit.fleet import PATIENCE
+from tests.kit.stepping import Parameters, Stepped, pause
 
 REFUSALS = frozenset({"PD001", "40001"})
 """What an operation may be answered in some orders: its lease is lost, or it has to be repeated."""
@@ -159,6 +160,6 @@ async def run_order(sides: tuple[Side, Side], order: Order, between: Callable[[]
 async def _one_goes_on(sides: Iterable[Side]) -> None:
     """Both wait: until one gives up waiting, or the server ends a deadlock."""
     waiting = [side for side in sides if side.started]
-    async with asyncio.timeout(PATIENCE_SECONDS):
+    async with asyncio.timeout(PATIENCE):
         while not any([await side.caught_up() for side in waiting]):
             await pause()

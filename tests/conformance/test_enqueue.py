@@ -13,6 +13,7 @@ import pytest
 from pydantic import BaseModel
 from tests.integration.client.test_on import ASYNC, SYNC
 from tests.kit.databases import Database, new_database
+from tests.kit.fleet import PATIENCE
 from tests.kit.running import Running, running
 
 from perdure.client.client import TaskClient
@@ -127,7 +128,7 @@ async def passed_by(client: TaskClient) -> None:
     """A task that was enqueued later and has been run: the worker has looked at all there was."""
     for _ in range(2):
         handle = await client.enqueue("pages", {})
-        assert await handle.result(timeout=20) == 3
+        assert await handle.result(timeout=PATIENCE) == 3
 
 
 @pytest.mark.conformance("C2")
@@ -151,7 +152,7 @@ async def test_a_worker_sees_an_asynchronous_enqueue_after_its_commit_only(
             await passed_by(client)
             assert database.value(LEFT) == 0
             await connection.commit()
-            assert await handle.result(timeout=20) == {"n": 1}
+            assert await handle.result(timeout=PATIENCE) == {"n": 1}
     assert database.value(LEFT) == 1
 
 
@@ -175,7 +176,7 @@ async def test_a_worker_sees_a_synchronous_enqueue_after_its_commit_only(
             await passed_by(client)
             assert database.value(LEFT) == 0
             connection.commit()
-            assert await client.result(handle.id, timeout=20) == {"n": 1}
+            assert await client.result(handle.id, timeout=PATIENCE) == {"n": 1}
     assert database.value(LEFT) == 1
 
 
@@ -224,7 +225,7 @@ async def test_a_time_in_the_past_runs_at_once_and_two_times_are_refused(
         (row,) = await worker.ask(
             "insert into perdure.tasks (name, run_at) values ('echo', %s) returning id", past
         )
-        assert await called.result(timeout=20) == {"n": 1}
+        assert await called.result(timeout=PATIENCE) == {"n": 1}
         assert (await worker.ended(row["id"]))["state"] == "completed"
         with pytest.raises(InvalidArgument, match="exclude each other"):
             await client.enqueue("echo", {}, run_at=past, delay=1)
@@ -244,6 +245,6 @@ async def test_a_checkpoint_that_is_given_reaches_the_first_run(database: Databa
         many = await client.enqueue_many(
             [NewTask("pages", {}, execution_metadata={"page": 42}), NewTask("pages", {})]
         )
-        results = [await handle.result(timeout=20) for handle in (given, *many)]
+        results = [await handle.result(timeout=PATIENCE) for handle in (given, *many)]
     assert results == [41, 42, 3]
     database.check_drained()

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from tests.kit import by_hand
 from tests.kit.databases import Database
+from tests.kit.fleet import PATIENCE
 from tests.kit.running import Running, running
 
 from perdure.client.client import TaskClient
@@ -178,7 +179,7 @@ async def test_a_name_that_keeps_no_results_stores_none(database: Database) -> N
         for metadata in ("{}", '{"commits": true}'):
             handle = await client.enqueue("nothing", json.loads(metadata))
             task_id = handle.id
-            assert await handle.result(timeout=20) is None
+            assert await handle.result(timeout=PATIENCE) is None
             (row,) = await worker.ask(
                 "select result from perdure.outcomes where task_id = %s::bigint", task_id
             )

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from tests.kit.databases import Database
+from tests.kit.fleet import PATIENCE
 from tests.kit.running import Running, running
 
 from perdure.declare.context import TaskContext
@@ -47,7 +48,7 @@ class Tasks:
 
 async def ended_by_itself(worker: Running) -> None:
     """Wait for the end of the burst."""
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE):
         await worker.worker.stopped()
     assert worker.worker.stop_reason == "burst"
 

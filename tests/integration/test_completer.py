@@ -11,6 +11,7 @@ import psycopg
 import pytest
 from pydantic import BaseModel
 from tests.kit.databases import Database
+from tests.kit.fleet import PATIENCE
 from tests.kit.running import cut_off, running
 from tests.kit.stepping import waits_for_a_lock
 
@@ -193,7 +194,7 @@ async def test_a_refused_ending_of_a_task_that_was_cancelled_meanwhile_is_cancel
         assert database.value("select perdure.cancel(%s::bigint)", (task,)) == "requested"
         faults(name, refused())
         together.go.set()
-        row = await worker.ended(task, timeout=5)
+        row = await worker.ended(task)
     assert row["state"] == "cancelled"
     database.check_drained()
 
@@ -338,7 +339,7 @@ async def test_a_save_that_was_cut_off_is_not_written_over_a_later_one(
         task = await worker.enqueue("paged")
         await waits_for_a_lock(database, "advisory")
         cut_off(old)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE):
             await saved.wait()
         database.value("select pg_advisory_unlock(1)")
         alive = "select from pg_stat_activity where pid = %s"

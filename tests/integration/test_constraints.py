@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from tests.kit.databases import Database
+from tests.kit.fleet import PATIENCE
 from tests.kit.running import running
 
 from perdure import SyncTaskContext, TaskContext, TaskService, TimeWindow
@@ -26,7 +27,7 @@ async def test_a_probe_that_raises_hangs_or_babbles_says_no_and_holds_up_nobody(
     def hangs() -> bool:
         nonlocal asked
         asked += 1
-        return let_go.wait(20)
+        return let_go.wait(PATIENCE)
 
     async def hangs_on_the_loop() -> bool:
         await asyncio.Event().wait()

@@ -6,6 +6,7 @@ import asyncio
 from typing import Any
 
 from tests.kit.databases import Database
+from tests.kit.fleet import PATIENCE
 from tests.kit.running import running
 
 from perdure.client.client import TaskClient
@@ -41,7 +42,7 @@ async def test_a_drained_worker_takes_nothing_more_and_another_goes_on(database:
         TaskClient(database.dsn, schema_name=database.schema) as client,
     ):
         task_id = await drained.enqueue("long")
-        await asyncio.wait_for(began.wait(), 20)
+        await asyncio.wait_for(began.wait(), PATIENCE)
         own = drained.worker.id
         assert [(w.alive, w.draining) for w in await client.workers()] == [(True, False)]
         assert await client.drain_worker(own) == "draining"

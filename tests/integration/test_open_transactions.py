@@ -10,6 +10,7 @@ import psycopg
 import pytest
 from pydantic import BaseModel
 from tests.kit.databases import Database
+from tests.kit.fleet import PATIENCE
 from tests.kit.running import running
 
 from perdure.declare.builder import ServiceBuilder
@@ -106,7 +107,7 @@ async def test_what_was_put_off_is_saved_when_the_transaction_is_over(database: 
 
     async with running(database, with_short(builder), **LONG) as worker:
         task = await worker.enqueue("together")
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE):
             await asked.wait()
             # What is asked before an ending is sent before it.
             await worker.ended(await worker.enqueue("short"))
@@ -356,7 +357,7 @@ async def test_what_was_asked_to_be_saved_before_the_lease_changed_is_saved(
         monkeypatch.setattr(queue, "save", save_behind)
         monkeypatch.setattr(queue, "separate", separate_unhurried)
         patched.set()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE):
             await saved.wait()
         rows = "select task_id, execution_metadata, progress -> 'done' from perdure.progress"
         assert database.rows(rows) == [(began[0], {"number": 1}, 1)]

@@ -13,6 +13,7 @@ import psycopg
 import pytest
 from tests.kit import spans
 from tests.kit.databases import Database
+from tests.kit.fleet import PATIENCE
 from tests.kit.ledger import VARIABLE, Ledger
 from tests.kit.running import Running, running
 
@@ -265,7 +266,7 @@ async def test_one_that_is_refused_is_put_when_it_can_be_and_keeps_no_other_from
 async def test_a_burst_neither_puts_nor_holds_one(database: Database, rates: Rates) -> None:
     service = rates.builder.build()
     async with running(database, service, options=Options(burst=True)) as ours:
-        await asyncio.wait_for(ours.worker.stopped(), 20)
+        await asyncio.wait_for(ours.worker.stopped(), PATIENCE)
     assert database.value("select count(*) from perdure.tasks") == 0
     assert rates.ticks == 0
 

@@ -12,7 +12,7 @@ import pytest
 from psycopg import sql
 from pydantic import BaseModel
 from tests.kit.databases import Database, Server, new_database
-from tests.kit.fleet import QUICK
+from tests.kit.fleet import PATIENCE, QUICK
 
 from perdure.client.client import TaskClient
 from perdure.declare.context import TaskContext
@@ -98,7 +98,7 @@ async def ended(installation: Installation) -> None:
     async with installation.client() as client:
         ids = [task.id async for task in client.search()]
         for id_ in ids:
-            await client.result(id_, timeout=20)
+            await client.result(id_, timeout=PATIENCE)
 
 
 async def test_each_worker_runs_the_tasks_of_its_own_schema(
@@ -110,7 +110,7 @@ async def test_each_worker_runs_the_tasks_of_its_own_schema(
             client = await stack.enter_async_context(installation.client())
             handle = await client.enqueue("origin", {"schema_name": installation.database.schema})
             installation.insert(9)
-            await handle.result(timeout=20)
+            await handle.result(timeout=PATIENCE)
         for installation in installations:
             await ended(installation)
             assert installation.ran == [installation.database.schema] * 10
@@ -179,6 +179,6 @@ def test_a_notification_is_heard_in_its_own_schema(
                 ears.execute(sql.SQL("listen {}").format(sql.Identifier(channel)))
         first.insert()
         second.database.execute("select perdure.pause_queue('default')")
-        heard = [notify.channel for notify in ears.notifies(timeout=20, stop_after=2)]
+        heard = [notify.channel for notify in ears.notifies(timeout=PATIENCE, stop_after=2)]
     assert first.channel != second.channel
     assert heard == [first.channel, f"{second.channel}_mail"]

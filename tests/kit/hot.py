@@ -11,6 +11,7 @@ from typing import Any
 
 from pydantic import BaseModel
 from tests.kit.databases import Database
+from tests.kit.fleet import PATIENCE
 from tests.kit.running import Running, running
 
 from perdure.declare.context import TaskContext
@@ -89,7 +90,7 @@ class Hot:
         """Tasks that run, and wait until they are let go."""
         text = f'{{"how": "{how}"}}'
         tasks = [await self.running.enqueue("held", text) for _ in range(count)]
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE):
             while not self._held >= set(tasks):
                 self._changed.clear()
                 await self._changed.wait()

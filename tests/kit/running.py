@@ -13,7 +13,7 @@ from typing import Any
 import psycopg
 from psycopg.rows import dict_row
 from tests.kit.databases import Database
-from tests.kit.fleet import QUICK
+from tests.kit.fleet import PATIENCE, QUICK
 
 from perdure.run.options import Options
 from perdure.run.worker import Worker
@@ -50,7 +50,7 @@ class Running:
         """The row of perdure.task."""
         return (await self.ask("select * from perdure.task(%s::bigint)", task_id))[0]
 
-    async def state(self, task_id: int, *states: str, timeout: float = 20) -> dict[str, Any]:
+    async def state(self, task_id: int, *states: str, timeout: float = PATIENCE) -> dict[str, Any]:
         """Wait until the task is in one of these states; its row then."""
 
         async def asked() -> dict[str, Any] | None:
@@ -60,11 +60,11 @@ class Running:
         row: dict[str, Any] = await self.until(asked, timeout=timeout)
         return row
 
-    async def ended(self, task_id: int, timeout: float = 20) -> dict[str, Any]:
+    async def ended(self, task_id: int, timeout: float = PATIENCE) -> dict[str, Any]:
         """Wait until the task has ended; its row then."""
         return await self.state(task_id, "completed", "failed", "cancelled", timeout=timeout)
 
-    async def until(self, question: Callable[[], Any], timeout: float = 20) -> Any:
+    async def until(self, question: Callable[[], Any], timeout: float = PATIENCE) -> Any:
         """Ask (a function or a coroutine function) until the answer is true; the answer."""
         end = time.monotonic() + timeout
         while True:

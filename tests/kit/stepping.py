@@ -9,11 +9,11 @@ from typing import Any, TypeAlias
 
 import psycopg
 from tests.kit.databases import Database
+from tests.kit.fleet import PATIENCE
 
 Row: TypeAlias = tuple[Any, ...]
 Parameters: TypeAlias = Sequence[Any] | Mapping[str, Any] | None
 
-PATIENCE_SECONDS = 20.0
 PAUSE_SECONDS = 0.001
 
 
@@ -51,7 +51,7 @@ class Stepped:
     async def rests(self) -> bool:
         """Until the step that was begun last waits for a lock (False) or is over (True)."""
         assert self._step is not None, "no step was begun"
-        async with asyncio.timeout(PATIENCE_SECONDS):
+        async with asyncio.timeout(PATIENCE):
             await asyncio.wait([self._step], timeout=PAUSE_SECONDS)
             while not self._step.done() and not self.waits:
                 await asyncio.wait([self._step], timeout=PAUSE_SECONDS)
@@ -60,7 +60,7 @@ class Stepped:
     async def end(self) -> list[Row]:
         """The answer of the step that was begun last."""
         assert self._step is not None, "no step was begun"
-        async with asyncio.timeout(PATIENCE_SECONDS):
+        async with asyncio.timeout(PATIENCE):
             return await self._step
 
     async def close(self) -> None:
@@ -100,6 +100,6 @@ async def waits_for_a_lock(database: Database, kind: str | None = None, sessions
         "select count(*) from pg_stat_activity where datname = %s and wait_event_type = 'Lock'"
         " and wait_event = coalesce(%s, wait_event)"
     )
-    async with asyncio.timeout(PATIENCE_SECONDS):
+    async with asyncio.timeout(PATIENCE):
         while database.value(text, [database.name, kind]) < sessions:
             await pause()

@@ -10,6 +10,7 @@ from typing import Any, assert_type
 import pytest
 from tests.integration.client.conftest import IMPORT, End, Problem, Report, Request
 from tests.kit.databases import Database
+from tests.kit.fleet import PATIENCE
 
 from perdure.client.client import TaskClient
 from perdure.errors import (
@@ -35,7 +36,7 @@ async def test_a_result_comes_typed_and_a_timeout_changes_nothing(
         await handle.result(timeout=timedelta(0))
     assert (await client.get(handle.id)).state == "pending"  # type: ignore[union-attr]
 
-    waiting = asyncio.ensure_future(handle.result(timeout=20))
+    waiting = asyncio.ensure_future(handle.result(timeout=PATIENCE))
     end(handle.id, result={"rows": 7})
     report = assert_type(await waiting, Report)
     assert report == Report(rows=7)

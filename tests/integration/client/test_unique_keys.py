@@ -9,6 +9,7 @@ import psycopg
 import pytest
 from tests.integration.client.conftest import End
 from tests.kit.databases import Database
+from tests.kit.fleet import PATIENCE
 
 from perdure.client.client import TaskClient
 from perdure.client.results import Patience
@@ -89,7 +90,7 @@ async def test_gathered_keys_share_commits_too(
 
 
 async def waits_for_a_lock(database: Database) -> None:
-    patience = Patience(timeout=20)
+    patience = Patience(timeout=PATIENCE)
     waiting = (
         "select count(*) from pg_stat_activity where wait_event_type = 'Lock' and datname = %s"
     )
