@@ -15,7 +15,15 @@ from hypothesis import settings
 from tests.conformance.pooled import POOLED, cannot_pass
 from tests.faults.pgbouncer import PgBouncer
 from tests.kit import room as kit_room
-from tests.kit.databases import Database, GivenServer, Server, kept, new_database, own_server
+from tests.kit.databases import (
+    Database,
+    GivenServer,
+    Server,
+    kept,
+    lighten,
+    new_database,
+    own_server,
+)
 
 MEMORY = Path("/dev/shm")
 MEMORY_BYTES_LEAST = 4 * 2**30
@@ -47,6 +55,7 @@ def server() -> Iterator[Server]:
             yield GivenServer(given)
         return
     with own_server() as embedded, kept(embedded):
+        lighten(embedded)
         yield embedded
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import os
+import select
 import socket
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-from typing import Any
+from contextlib import aclosing, asynccontextmanager
+from typing import Any, TypeAlias
 
 import psycopg
 from psycopg.rows import dict_row
@@ -20,6 +21,8 @@ from perdure.run.worker import Worker
 from perdure.service import TaskService
 from perdure.store.database import Session
 
+Asked: TypeAlias = psycopg.AsyncConnection[dict[str, Any]]
+
 
 class Running:
     """A worker that runs, and its database, asked without blocking the loop."""
@@ -28,16 +31,39 @@ class Running:
         self.database = database
         self.service = service
         self.worker = worker
+        self._idle: list[Asked] = []
 
     async def ask(self, text: str, *parameters: object) -> list[dict[str, Any]]:
         """Rows of a statement as dictionaries."""
-        connection = await psycopg.AsyncConnection.connect(
-            self.database.dsn, autocommit=True, row_factory=dict_row
-        )
-        async with connection:
+        connection = await self._connected()
+        try:
             cursor = await connection.execute(text.encode(), parameters or None)
             # Rows of no columns are rows, too.
-            return [] if cursor.description is None else await cursor.fetchall()
+            rows = [] if cursor.description is None else await cursor.fetchall()
+        except BaseException:
+            await connection.close()
+            raise
+        self._idle.append(connection)
+        return rows
+
+    async def _connected(self) -> Asked:
+        """A connection of nobody else: a new one costs more than what most tests ask."""
+        while self._idle:
+            connection = self._idle.pop()
+            heard = select.poll()
+            heard.register(connection.fileno(), select.POLLIN)
+            if not heard.poll(0):
+                return connection
+            # The server has ended it: it says nothing else unasked.
+            await connection.close()
+        return await psycopg.AsyncConnection.connect(
+            self.database.dsn, autocommit=True, row_factory=dict_row, prepare_threshold=None
+        )
+
+    async def aclose(self) -> None:
+        """Close the connections of what was asked."""
+        while self._idle:
+            await self._idle.pop().close()
 
     async def enqueue(self, name: str, metadata: str = "{}", **options: object) -> int:
         """Call perdure.enqueue; options are its arguments."""
@@ -99,5 +125,8 @@ async def running(
     """Run a worker of the service on the test's database; settings with `__` for the dot."""
     values = QUICK | {key.replace("__", "."): value for key, value in settings.items()}
     service.override({**values, "dsn": database.dsn})
-    async with service.worker(options) as worker:
-        yield Running(database, service, worker)
+    async with (
+        service.worker(options) as worker,
+        aclosing(Running(database, service, worker)) as made,
+    ):
+        yield made

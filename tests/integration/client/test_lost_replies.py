@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Iterator
+from contextlib import aclosing
 from functools import partial
 from typing import Any
 
@@ -390,7 +391,9 @@ async def test_a_handler_is_told_when_nobody_knows_of_its_child(
 
     service = builder.build()
     service.override(QUICK | {"dsn": cutter.dsn})
-    async with service.worker() as worker:
-        asked = Running(database, service, worker)
+    async with (
+        service.worker() as worker,
+        aclosing(Running(database, service, worker)) as asked,
+    ):
         assert (await asked.ended(await asked.enqueue("parent")))["state"] == "completed"
     assert (cutter.cuts, tasks(database)) == (1, 1 + children)
