@@ -32,6 +32,7 @@ class Running:
         self.service = service
         self.worker = worker
         self._idle: list[Asked] = []
+        self._kept = True
 
     async def ask(self, text: str, *parameters: object) -> list[dict[str, Any]]:
         """Rows of a statement as dictionaries."""
@@ -43,7 +44,10 @@ class Running:
         except BaseException:
             await connection.close()
             raise
-        self._idle.append(connection)
+        if self._kept:
+            self._idle.append(connection)
+        else:
+            await connection.close()
         return rows
 
     async def _connected(self) -> Asked:
@@ -61,7 +65,8 @@ class Running:
         )
 
     async def aclose(self) -> None:
-        """Close the connections of what was asked."""
+        """Close the connections of what was asked; there may be more questions."""
+        self._kept = False
         while self._idle:
             await self._idle.pop().close()
 
