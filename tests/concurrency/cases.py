@@ -29,7 +29,7 @@ INTERRUPTED = frozenset({
     "hand back", "separate", "checkpoint", "complete", "cancel", "proceed", "signal", "retry",
     "recover", "retire", "follow", "promote", "cancel where",
 })  # fmt: skip
-SHARE = 6
+SHARE = 10
 """Of the pairs the usual run takes one in so many, always the same."""
 
 

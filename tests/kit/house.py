@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatch
+from functools import cache
 from pathlib import Path
 from typing import TypeAlias
 
@@ -31,7 +32,8 @@ class Rule:
         return wanted and not any(fnmatch(path, pattern) for pattern in self.but)
 
 
-def sources() -> dict[str, str]:
+@cache
+def sources() -> Mapping[str, str]:
     """Every Python and SQL file of ours, by its path in the tree."""
     return {
         path.relative_to(ROOT).as_posix(): path.read_text("utf-8")
