@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Any, Final, TypeVar
@@ -122,18 +122,20 @@ def texts(field: str, value: object) -> list[str] | None:
     return None if value is None else [text(field, item) for item in several(field, value, "texts")]
 
 
-def many(field: str, value: object, type_: type) -> list[Any] | None:
-    """One value or several as a list, None as None; InvalidArgument for other types."""
+def many(field: str, value: object, check: Callable[[str, object], A]) -> list[A] | None:
+    """One value or several as a list, each as `check` returns it; None as None."""
     if value is None:
         return None
     is_one = isinstance(value, str) or not isinstance(value, Collection)
     values = [value] if is_one else several(field, value, "them")
-    for item in values:
-        if not isinstance(item, type_):
-            raise InvalidArgument(f"{field}={item!r}: give a {type_.__name__}, or several")
-        if isinstance(item, str):
-            text(field, item)
-    return values
+    return [check(field, item) for item in values]
+
+
+def delays(value: object) -> list[float] | None:
+    """Seconds before each retry, or None."""
+    if value is None:
+        return None
+    return [seconds("retry_delays", item) for item in several("retry_delays", value, "seconds")]
 
 
 def _encodable(value: str) -> bool:

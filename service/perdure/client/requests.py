@@ -9,10 +9,10 @@ from datetime import datetime, timedelta
 from typing import Any, Final, Literal, TypeAlias, TypedDict, get_args
 
 from perdure.client.arguments import (
+    delays,
     known,
     moment,
     optional_text,
-    seconds,
     several,
     span,
     text,
@@ -145,7 +145,7 @@ def entry_of(
     known(options, EnqueueOptions)
     key, policy = ruled or (options.get("unique_key"), None)
     policy = options.get("unique_policy") or policy
-    headers, delays = options.get("headers"), options.get("retry_delays")
+    headers = options.get("headers")
     return Entry(
         name=text("name", task.name),
         metadata=task.metadata_json(),
@@ -159,7 +159,7 @@ def entry_of(
         requires=texts("requires", options.get("requires")),
         headers=None if headers is None else encode_json(headers),
         max_retries=whole("max_retries", options.get("max_retries")),
-        retry_delays=None if delays is None else [seconds("retry_delays", d) for d in delays],
+        retry_delays=delays(options.get("retry_delays")),
         execution_metadata=task.execution_metadata_json(),
         request_id=None if key is None else str(uuid.uuid4()),
         expires_at=moment("expires_at", options.get("expires_at")),
@@ -178,6 +178,8 @@ def entry_texts(
     The tasks themselves are let go: a hundred thousand of them cost the collector of garbage more
     than the rest of an enqueue costs.
     """
+    if not isinstance(tasks, Iterable):
+        raise InvalidArgument(f"tasks={tasks!r}: give NewTasks")
     many, size = object(), 0
     for position, task in enumerate(tasks):
         if not isinstance(task, NewTask):
@@ -227,7 +229,6 @@ def change_of(options: UpdateOptions) -> Change:
     """An update's arguments as SQL takes them; errors as `entry_of`."""
     known(options, UpdateOptions)
     metadata, headers = options.get("metadata"), options.get("headers")
-    delays = options.get("retry_delays")
     return Change(
         metadata=None if metadata is None else encode_json(metadata),
         queue=optional_text("queue", options.get("queue")),
@@ -238,7 +239,7 @@ def change_of(options: UpdateOptions) -> Change:
         requires=texts("requires", options.get("requires")),
         headers=None if headers is None else encode_json(headers),
         max_retries=whole("max_retries", options.get("max_retries")),
-        retry_delays=None if delays is None else [seconds("retry_delays", d) for d in delays],
+        retry_delays=delays(options.get("retry_delays")),
         expires_at=moment("expires_at", options.get("expires_at")),
         deadline_at=moment("deadline_at", options.get("deadline_at")),
         clear=texts("clear", options.get("clear")),

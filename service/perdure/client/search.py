@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
+from typing import cast
 
-from perdure.client.arguments import known, many, moment, whole
+from perdure.client.arguments import known, many, moment, text, whole
 from perdure.client.requests import SearchOptions
 from perdure.store.database import Database
 from perdure.store.perform import read_rows, read_rows_sync
@@ -68,17 +69,21 @@ def _query(filters: Filters, database: Database, after: int | None, limit: int) 
     return page_query(filters, database.schema_name, after=behind, limit=limit)
 
 
+def _id(_: str, value: object) -> int:
+    return cast("int", whole("id", value, bits=64))  # None is no id
+
+
 def filters_of(options: SearchOptions) -> Filters:
     """The filters as `store/search.py` takes them; InvalidArgument for a value of a wrong type."""
     known(options, SearchOptions)
     return Filters(
-        ids=many("ids", options.get("ids"), int),
-        name=many("name", options.get("name"), str),
-        queue=many("queue", options.get("queue"), str),
-        state=many("state", options.get("state"), str),
-        tag=many("tag", options.get("tag"), str),
-        unique_key=many("unique_key", options.get("unique_key"), str),
-        wait_key=many("wait_key", options.get("wait_key"), str),
+        ids=many("ids", options.get("ids"), _id),
+        name=many("name", options.get("name"), text),
+        queue=many("queue", options.get("queue"), text),
+        state=many("state", options.get("state"), text),
+        tag=many("tag", options.get("tag"), text),
+        unique_key=many("unique_key", options.get("unique_key"), text),
+        wait_key=many("wait_key", options.get("wait_key"), text),
         created_after=moment("created_after", options.get("created_after")),
         created_before=moment("created_before", options.get("created_before")),
         due_before=moment("due_before", options.get("due_before")),
