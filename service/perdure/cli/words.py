@@ -16,7 +16,8 @@ _OPTIONS: Final[Mapping[str, str]] = MappingProxyType(
     | {"retry_delays": "--retry-delay", "start_at": "--start", "end_at": "--end", "tags": "--tag"}
     | {"states": "--state"}
 )  # fmt: skip
-_NAMES: Final = re.compile(rf"\b(?:{'|'.join(_OPTIONS)})\b(?!=)")
+_NAMES: Final = re.compile(rf"(?<!['\"`])\b(?:{'|'.join(_OPTIONS)})\b(?![='\"`])")
+"""What stands in quotes is a value, which somebody has called so."""
 _PHRASES: Final[Mapping[str, str]] = MappingProxyType(
     {
         "null is all of them": "leave it out for all",

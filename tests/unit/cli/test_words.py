@@ -32,6 +32,10 @@ from perdure.cli.words import _OPTIONS, _PHRASES, spoken
         ("retry_delays: 1 to 100 numbers", "--retry-delay: 1 to 100 numbers"),
         ("end_at 1 is before start_at 2", "--end 1 is before --start 2"),
         ("the key of my_run_at_home", "the key of my_run_at_home"),
+        (
+            "no task 'tags', but \"states\" and `run_at`",
+            "no task 'tags', but \"states\" and `run_at`",
+        ),
     ],
 )
 def test_arguments_are_called_as_the_options_are(said: str, spoken_text: str) -> None:
