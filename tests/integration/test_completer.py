@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import AsyncExitStack, suppress
 from typing import Any
 
 import psycopg
@@ -227,6 +227,7 @@ async def test_a_transaction_that_a_handler_leaves_open_holds_up_no_other_ending
     @builder.task(paged)
     async def run(context: TaskContext[dict[str, Any], Page]) -> None:
         own = await psycopg.AsyncConnection.connect(database.dsn)
+        opened.push_async_callback(own.close)
         left.append(own)
         context.execution_metadata.number += 1
         await context.checkpoint(on=own)
@@ -236,14 +237,13 @@ async def test_a_transaction_that_a_handler_leaves_open_holds_up_no_other_ending
     async def other(_context: TaskContext[dict[str, Any], None]) -> None:
         pass
 
-    async with running(database, builder.build()) as worker:
+    async with AsyncExitStack() as opened, running(database, builder.build()) as worker:
         first = await worker.enqueue("paged")
         await worker.until(lambda: left)
         second = await worker.enqueue("other")
         assert (await worker.ended(second))["state"] == "completed"
         assert (await worker.task(first))["state"] == "running"
         await left[0].commit()
-        await left[0].close()
         assert (await worker.ended(first))["execution_metadata"] == {"number": 2}
 
 
