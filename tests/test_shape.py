@@ -239,6 +239,8 @@ RULES = [
         but={
             f"{PACKAGE}/cli/*": "bodies of commands, loaded when called",
             f"{PACKAGE}/service.py": "uvloop, and what a producer does not need",
+            f"{PACKAGE}/run/lean.py": "rich, if a traceback is ever rendered by it",
+            f"{PACKAGE}/run/isolated.py": "a child, once rich cannot be found by it",
             f"{PACKAGE}/store/binding.py": "whoever hands in SQLAlchemy's connection has loaded it",
             f"{PACKAGE}/client/*": "search needs SQLAlchemy",
         },

@@ -26,7 +26,7 @@ from typing import NoReturn, TypedDict
 
 from tests.kit.work import main as work
 
-from perdure.cli.lean import load_structlog
+from perdure.run.lean import load_structlog
 
 MODULES = (
     "psycopg_pool", "tests.kit.ledger", "perdure.service", "perdure.run.worker",

@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 import sys
 
-from perdure.cli.lean import load_structlog
+from perdure.run.lean import load_structlog
 from perdure.run.options import Options
 
 

@@ -104,7 +104,7 @@ def worker(
     supervisor_pid: options.SupervisorPid = None,
 ) -> int:
     """Run tasks until SIGTERM. A second one does not wait for them; SIGHUP reads settings again."""
-    from perdure.cli import lean
+    from perdure.run import lean
 
     lean.load_structlog()
     from perdure.cli import worker as body

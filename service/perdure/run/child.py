@@ -1,4 +1,4 @@
-"""A handler in a child process that can be killed: what runs inside (`-m perdure.run.child`).
+"""A handler in a child process that can be killed: what runs inside.
 
 One handler at a time, a plain one in the main thread, an async one on a loop of its own. A thread
 reads the pipe; when that ends, the worker is gone, and this process ends at once.
@@ -306,7 +306,3 @@ def _die_with(parent: int) -> None:
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         os._exit(EXIT_ORPHAN)
-
-
-if __name__ == "__main__":
-    main()

@@ -48,7 +48,7 @@ class Child:
         try:
             with theirs:
                 process = await asyncio.create_subprocess_exec(
-                    sys.executable, "-m", "perdure.run.child", str(theirs.fileno()),
+                    sys.executable, "-m", "perdure.run.isolated", str(theirs.fileno()),
                     str(os.getpid()), stdin=asyncio.subprocess.DEVNULL,
                     pass_fds=(theirs.fileno(),), start_new_session=True,
                 )  # fmt: skip

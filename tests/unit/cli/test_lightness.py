@@ -52,8 +52,10 @@ def test_a_probe_loads_the_standard_library_only() -> None:
 
 
 def test_a_worker_loads_rich_with_the_first_traceback_that_is_rendered_by_it() -> None:
-    lean = "from perdure.cli.lean import load_structlog; load_structlog()"
+    lean = "from perdure.run.lean import load_structlog; load_structlog()"
     assert "rich" not in roots(loaded_by(lean))
+    child = "import perdure.run.isolated as i; i.load_structlog(); import perdure.run.child"
+    assert "rich" not in roots(loaded_by(child))
     rendered = """
     import io, structlog
     text = io.StringIO()

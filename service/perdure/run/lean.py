@@ -1,4 +1,4 @@
-"""Less memory for a worker, before anything of it is loaded."""
+"""Less memory and time for a worker and its children, before anything of them is loaded."""
 
 from __future__ import annotations
 
