@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from difflib import get_close_matches
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from perdure.errors import ConfigurationError
 from perdure.run.events import EVENTS, NAMES, Event, ListenerFailed, TaskEvent
@@ -74,7 +74,7 @@ class Bus:
 
     def _listen(self) -> None:
         names = {name for name, listeners in self._listeners.items() if listeners}
-        types = {kind for kind in (*EVENTS, TaskEvent, Event) if names & _names(kind)}
+        types = {kind for kind, covered in _COVERED.items() if names & covered}
         self._heard = frozenset(names | types)
 
 
@@ -88,4 +88,12 @@ def _names(event: type[Event] | str) -> frozenset[str]:
             f"did you mean {nearest[0]!r}?" if nearest else f"there are {', '.join(sorted(NAMES))}"
         )
         raise ConfigurationError(f"there is no event {event!r}; {hint}")
-    return frozenset(name for kind in EVENTS if issubclass(kind, event) for name in kind.names)
+    return _COVERED.get(event) or _covered(event)
+
+
+def _covered(base: type[Event]) -> frozenset[str]:
+    return frozenset(name for kind in EVENTS if issubclass(kind, base) for name in kind.names)
+
+
+_COVERED: Final = {kind: _covered(kind) for kind in (*EVENTS, TaskEvent, Event)}
+"""Kept: each run in a child process has a bus of its own, with all listeners of the log."""
