@@ -88,7 +88,7 @@ async def test_a_supervisor_that_sees_its_child_die_does_not_let_the_task_wait_f
     monkeypatch.setenv("PYTHONPATH", PATH)
     monkeypatch.setenv(VARIABLE, str(fleet.ledger.path))
     (task,) = enqueue(database, "stays", n=1)
-    values = QUICK | {"execution.lease_duration": "30s"}
+    values = QUICK | {"execution.lease_duration": "300s"}
     command = [sys.executable, "-m", "tests.kit.work", "tests.kit.rough:service"]
     command += [f"{key}={value}" for key, value in values.items()]
     service = TaskService.builder().build()

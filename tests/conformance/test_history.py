@@ -11,6 +11,7 @@ import pytest
 from pydantic import BaseModel
 from tests.conformance import processes
 from tests.kit.databases import Database
+from tests.kit.fleet import STARTING
 from tests.kit.ledger import VARIABLE, Ledger
 from tests.kit.running import Running, running
 
@@ -99,11 +100,11 @@ async def test_history_lists_everything_and_each_run_is_there_once(
         task_id = await worker.enqueue("everything")
         await worker.state(task_id, "suspended")
         await worker.ask("select perdure.proceed(%s::bigint)", task_id)
-        await worker.until(lambda: ledger.records("waits", task_id))
+        await worker.until(lambda: ledger.records("waits", task_id), timeout=STARTING)
         await worker.ask("select perdure.pause_queue('default', stop_running => true)")
         await worker.state(task_id, "pending")
         await worker.ask("select perdure.resume_queue('default')")
-        await worker.until(lambda: len(ledger.records("waits", task_id)) == 2)
+        await worker.until(lambda: len(ledger.records("waits", task_id)) == 2, timeout=STARTING)
         await worker.ask("select perdure.cancel(%s::bigint)", task_id)
         await worker.state(task_id, "cancelled")
         await worker.ask("select perdure.retry(%s::bigint)", task_id)

@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from tests.kit.fleet import PATH, PATIENCE, QUICK, ROOT, Process
+from tests.kit.fleet import PATH, QUICK, ROOT, STARTING, Process
 from tests.kit.ledger import VARIABLE, Ledger
 
 
@@ -78,7 +78,7 @@ class Commands:
                 sys.stdout.write(command.said)
 
 
-def gone(pid: int, timeout: float = PATIENCE) -> bool:
+def gone(pid: int, timeout: float = STARTING) -> bool:
     """Wait until a process, a child of ours or not, has ended; whether it has."""
     try:
         descriptor = os.pidfd_open(pid)

@@ -23,9 +23,11 @@ from tests.kit.ledger import VARIABLE, Ledger
 ROOT = Path(__file__).parents[2]
 PATH = f"{ROOT / 'service'}{os.pathsep}{ROOT}"
 """PYTHONPATH of processes of tests: the tree that the test is in, whatever is installed."""
-PATIENCE = 90.0
-"""How long a test waits for what has to come, in seconds: on a busy machine it takes long to start
-many processes, and that is no failure. Less than half of what pytest gives to a test."""
+PATIENCE = 25.0
+"""How long a test waits for what has to come, in seconds: less than the pauses, of half a minute
+and more, that tests set where something must come without them."""
+STARTING = 60.0
+"""The same where processes may have to start first, which takes long on a busy machine."""
 LEASE, BEAT, POLL, SWEEP, GRACE = 2.0, 0.4, 0.1, 0.25, 3.0
 QUICK = {
     "execution.lease_duration": f"{LEASE}s",
@@ -67,7 +69,7 @@ class Process:
         self._popen.kill()
         self._popen.wait()
 
-    def wait(self, timeout: float = PATIENCE) -> int:
+    def wait(self, timeout: float = STARTING) -> int:
         """Wait for the end; its exit code."""
         if (code := self._popen.poll()) is not None:
             return code
@@ -145,7 +147,7 @@ def came(question: Callable[[], object], timeout: float, every: float = 0.02) ->
     return True
 
 
-def until(question: Callable[[], object], timeout: float = PATIENCE, every: float = 0.02) -> None:
+def until(question: Callable[[], object], timeout: float = STARTING, every: float = 0.02) -> None:
     """The same for what has to come: a fact in the database or the ledger."""
     if not came(question, timeout, every):
         raise AssertionError(f"not within {timeout} s: {question}")
