@@ -56,8 +56,8 @@ def server() -> Iterator[Server]:
     """The server of PERDURE_TEST_DSN, else one of our own; each worker of xdist has its own."""
     given = os.environ.get("PERDURE_TEST_DSN")
     if given:
-        with kept(GivenServer(given)):
-            yield GivenServer(given)
+        with kept(theirs := GivenServer(given)):
+            yield theirs
         return
     with own_server() as embedded, kept(embedded):
         lighten(embedded)

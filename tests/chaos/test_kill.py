@@ -31,7 +31,7 @@ def test_ten_thousand_tasks_survive_the_sigkill_of_two_workers(fleet: Fleet) -> 
     until(lambda: ended(database, 3_000))
     second.kill()
     fleet.start()
-    until(lambda: ended(database, 10_000))
+    until(lambda: ended(database, 10_000), timeout=90)
     until(lambda: not database.rows("select from perdure.leases"))
     states = database.rows("select state, count(*) from perdure.outcomes group by state")
     assert states == [("completed", 10_000)]
@@ -49,7 +49,7 @@ def test_two_workers_start_each_of_ten_thousand_tasks_exactly_once(fleet: Fleet)
     fleet.start(), fleet.start()
     until(lambda: database.value("select count(*) from perdure.workers") == 2)
     ids = enqueue(database, "short", 10_000)
-    until(lambda: ended(database, 10_000))
+    until(lambda: ended(database, 10_000), timeout=60)
     starts = fleet.ledger.records("start")
     assert sorted(start["task"] for start in starts) == sorted(ids)
     assert len({start["pid"] for start in starts}) == 2

@@ -41,7 +41,7 @@ def test_tasks_committed_ten_minutes_late_start_within_a_sweep(fleet: Fleet, bus
         old = [id_ for (id_,) in cursor.fetchall()]
         younger = enqueue(database, "short", YOUNGER)
         assert max(old) < min(younger)
-        until(lambda: ended(database, 100 + YOUNGER))
+        until(lambda: ended(database, 100 + YOUNGER), timeout=60)
         assert not set(old) & {record["task"] for record in fleet.ledger.records("start")}
         count = 100 + YOUNGER
         if busy:
@@ -50,7 +50,7 @@ def test_tasks_committed_ten_minutes_late_start_within_a_sweep(fleet: Fleet, bus
             count += YOUNGER
         late.commit()
         committed = time.monotonic()
-    until(lambda: ended(database, count + len(old)))
+    until(lambda: ended(database, count + len(old)), timeout=60)
     for task in old:
         (start,) = fleet.ledger.records("start", task)
         assert start["at"] - committed <= PICKUP + 0.5

@@ -56,7 +56,7 @@ def test_lifespans_are_entered_before_the_first_handler_and_left_after_the_last(
     until(lambda: len(commands.ledger.records("start")) == 3)
     until(lambda: database.value("select count(*) from perdure.outcomes") == 2)
     worker.signal(signal.SIGTERM)
-    assert worker.wait() == 0
+    assert worker.wait(5) == 0
     records = said(commands, "enter", "start", "end", "leave")
     assert records[:3] == [("enter", 1), ("enter", 2), ("enter", 3)]
     assert sorted(records[3:6]) == [("start", id_) for id_ in ids]

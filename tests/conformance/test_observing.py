@@ -62,7 +62,7 @@ async def test_progress_is_seen_while_a_task_runs_and_its_last_value_after_it(
     async with running(database, builder.build()) as worker:
         task = await worker.enqueue("steps")
         for expected, gate in (({"done": 1, "message": "first"}, half), ({"done": 5}, go_on)):
-            shown = await worker.until(partial(holds, worker, task, expected))
+            shown = await worker.until(partial(holds, worker, task, expected), timeout=2)
             assert shown["total"] == 10
             assert (await worker.task(task))["state"] == "running"
             gate.set()

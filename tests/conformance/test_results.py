@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 from tests.kit.databases import Database
-from tests.kit.fleet import PATIENCE
 from tests.kit.running import running
 
 from perdure.client.client import TaskClient
@@ -76,7 +75,7 @@ async def test_who_waits_without_a_worker_times_out_and_changes_nothing(
             await handle.result(timeout=0.1)
         assert await client.get(handle.id) == before
         async with running(database, ending()):
-            assert await handle.result(timeout=PATIENCE) == Report(rows=1)
+            assert await handle.result(timeout=20) == Report(rows=1)
     database.check_drained()
 
 
@@ -88,9 +87,9 @@ async def test_a_failure_and_a_cancel_are_raised_with_what_the_handler_said(
         failed = await client.enqueue(WORK, Order(end="failed"))
         cancelled = await client.enqueue(WORK, Order(end="cancelled"))
         with pytest.raises(TaskFailed, match="quota") as raised:
-            await failed.result(timeout=PATIENCE)
+            await failed.result(timeout=20)
         with pytest.raises(TaskCancelled) as stopped:
-            await cancelled.result(timeout=PATIENCE)
+            await cancelled.result(timeout=20)
     assert raised.value.error == Problem(reason="quota")
     assert raised.value.record["kind"] == "exhausted"
     assert stopped.value.error is not None
@@ -105,7 +104,7 @@ async def test_a_watch_yields_the_final_state_of_every_task(database: Database) 
             "retried": "completed", "suspended": "completed"}  # fmt: skip
     async with running(database, ending()), TaskClient(database.dsn) as client:
         early = await client.enqueue(WORK, Order(end="completed"))
-        await early.result(timeout=PATIENCE)
+        await early.result(timeout=20)
         handles = {end: await client.enqueue(WORK, Order(end=end), tags=["t"]) for end in ends}
         assert await client.proceed_waiting("go") in {"kept", "proceeded"}
 
@@ -114,7 +113,7 @@ async def test_a_watch_yields_the_final_state_of_every_task(database: Database) 
 
         ids = [early.id, *(handle.id for handle in handles.values())]
         by_tag, by_id = await asyncio.wait_for(
-            asyncio.gather(last_of(tag="t"), last_of(ids=ids)), timeout=PATIENCE
+            asyncio.gather(last_of(tag="t"), last_of(ids=ids)), timeout=30
         )
         again = await last_of(ids=ids)
     final = {handle.id: ends[end] for end, handle in handles.items()}

@@ -34,7 +34,7 @@ async def test_a_machine_that_is_killed_after_each_step_goes_on_in_the_saved_sta
     monkeypatch.setenv(VARIABLE, str(tmp_path / "ledger"))
     async with running(database, machines.service, options=APPLICATION) as worker:
         task = await asked(worker, "mortal", steps=2, how="success")
-        row = await worker.ended(task)
+        row = await worker.ended(task, timeout=60)
         assert (row["state"], row["result"], row["failures"]) == ("completed", "done", 0)
         assert row["attempt"] == 4
     met = Ledger(tmp_path / "ledger").records("met", task)
@@ -51,9 +51,9 @@ async def test_a_machine_may_loop_but_not_for_ever(database: Database) -> None:
     async with running(database, machines.service) as worker:
         passes = await asked(worker, "loop", steps=500, how="success")
         loops = await asked(worker, "loop", steps=1_000, how="success")
-        row = await worker.ended(passes)
+        row = await worker.ended(passes, timeout=60)
         assert (row["state"], state_of(row)["steps"]) == ("completed", -1)
-        row = await worker.ended(loops)
+        row = await worker.ended(loops, timeout=60)
         assert (row["state"], row["error"]["kind"]) == ("failed", "exhausted")
         assert row["error"]["type"] == "StateMachineLoop"
         assert state_of(row) == {"kind": "counted", "steps": 1_000}

@@ -121,7 +121,7 @@ async def test_a_task_that_is_suspended_until_a_time_goes_on_then(database: Data
         until = datetime.now(UTC) + timedelta(seconds=0.7)
         task_id = await sleeper.suspended(worker, until=until)
         assert (await worker.task(task_id))["due_at"] == until
-        ended = await worker.ended(task_id)
+        ended = await worker.ended(task_id, timeout=2)
         assert until <= sleeper.last_start <= until + timedelta(seconds=1.1)
         assert (ended["state"], ended["attempt"]) == ("completed", 2)
         past = await worker.enqueue(

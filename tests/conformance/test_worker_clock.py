@@ -53,7 +53,7 @@ def test_a_clock_that_is_an_hour_off_changes_no_due_time(fleet: Fleet, off: int)
         [("retrying",), ("scheduled",)],
     )
     database.execute("update perdure.waiting set due_at = clock_timestamp() + interval '0.3 s'")
-    until(lambda: ended(database, 3))
+    until(lambda: ended(database, 3), timeout=5)
     for id_ in [task, *delayed]:
         times = database.rows(
             "select state, extract(epoch from clock_timestamp() - started_at)::float,"
@@ -65,7 +65,7 @@ def test_a_clock_that_is_an_hour_off_changes_no_due_time(fleet: Fleet, off: int)
         assert -0.2 <= ago <= 10
         assert -0.2 <= lasted <= 5
     database.execute("select perdure.put_schedule('s', 'neighbour', every => '1 second')")
-    until(lambda: database.value("select count(*) from perdure.fires") > 1)
+    until(lambda: database.value("select count(*) from perdure.fires") > 1, timeout=10)
     database.execute("select perdure.delete_schedule('s')")
     late = "select extract(epoch from decided_at - fire_at)::float, count from perdure.fires"
     assert all(0 <= seconds < 1 and count == 1 for seconds, count in database.rows(late))

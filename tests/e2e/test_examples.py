@@ -11,7 +11,7 @@ from textwrap import indent
 
 from tests.e2e.programs import PROGRAMS, blocks, environment, run
 from tests.kit.databases import Database
-from tests.kit.fleet import PATIENCE, until
+from tests.kit.fleet import until
 from tests.kit.house import ROOT
 
 CATALOGUE = ROOT / "examples/catalogue"
@@ -92,7 +92,7 @@ def test_an_idle_worker_is_small_and_ends_at_once_when_it_is_asked_to(database: 
         run(["perdure", "health"])
         status = Path(f"/proc/{worker.pid}/status").read_text("utf-8")
         worker.terminate()
-        assert worker.wait(PATIENCE) == 0
+        assert worker.wait(10) == 0
     finally:
         worker.kill()
         worker.wait()

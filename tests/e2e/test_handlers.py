@@ -9,7 +9,7 @@ import subprocess
 import pytest
 from tests.e2e.programs import PROGRAMS, blocks, environment, run
 from tests.kit.databases import Database
-from tests.kit.fleet import PATIENCE, until
+from tests.kit.fleet import until
 from tests.kit.house import ROOT
 
 HANDLERS = ROOT / "examples/handlers"
@@ -152,7 +152,7 @@ def test_a_run_that_is_stopped_goes_on_where_it_was(database: Database) -> None:
     try:
         until(lambda: database.value("select count(*) > 0 from perdure.progress"))
         worker.terminate()
-        assert worker.wait(PATIENCE) == 0
+        assert worker.wait(10) == 0
     finally:
         worker.kill()
         worker.wait()

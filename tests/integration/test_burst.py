@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 from tests.kit.databases import Database
-from tests.kit.fleet import PATIENCE
 from tests.kit.running import Running, running
 
 from perdure.declare.context import TaskContext
@@ -48,7 +47,7 @@ class Tasks:
 
 async def ended_by_itself(worker: Running) -> None:
     """Wait for the end of the burst."""
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(10):
         await worker.worker.stopped()
     assert worker.worker.stop_reason == "burst"
 

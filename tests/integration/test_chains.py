@@ -9,7 +9,6 @@ from typing import Any
 import psycopg
 import pytest
 from tests.kit.databases import Database
-from tests.kit.fleet import PATIENCE
 from tests.kit.logins import as_login, new_login
 from tests.kit.running import running
 
@@ -213,8 +212,8 @@ async def test_a_running_task_is_followed_from_outside_and_by_its_own_handler(
         await running_.wait()
         after = await client.enqueue("child", after=[handle])
         go.set()
-        assert await after.result(timeout=PATIENCE) == 7
-        assert await client.result(handle.id + 1, timeout=PATIENCE) == 7
+        assert await after.result(timeout=10) == 7
+        assert await client.result(handle.id + 1, timeout=10) == 7
     database.check_drained()
 
 

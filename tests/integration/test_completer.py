@@ -194,7 +194,7 @@ async def test_a_refused_ending_of_a_task_that_was_cancelled_meanwhile_is_cancel
         assert database.value("select perdure.cancel(%s::bigint)", (task,)) == "requested"
         faults(name, refused())
         together.go.set()
-        row = await worker.ended(task)
+        row = await worker.ended(task, timeout=5)
     assert row["state"] == "cancelled"
     database.check_drained()
 

@@ -14,7 +14,6 @@ import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict
 from tests.kit.databases import Database
-from tests.kit.fleet import PATIENCE
 from tests.kit.running import Running, running
 
 from perdure import Retry, TaskContext, TaskService
@@ -48,7 +47,7 @@ def service() -> TaskService:
 
 
 async def lateness(worker: Running, task: int) -> timedelta:
-    row = await worker.ended(task)
+    row = await worker.ended(task, timeout=20)
     assert row["state"] == "completed"
     late: timedelta = row["started_at"] - row["run_at"]
     return late
@@ -68,7 +67,7 @@ def asked_for_a_look(database: Database) -> Iterator[Callable[[str], bool]]:
         def told(statements: str) -> bool:
             database.execute(statements)
             database.execute(f"notify {channel}_mail, 'end'")
-            heard = (one.payload for one in listener.notifies(timeout=PATIENCE))
+            heard = (one.payload for one in listener.notifies(timeout=10))
             return list(takewhile(lambda payload: payload != "end", heard)) == [""]
 
         yield told
@@ -83,7 +82,7 @@ async def test_what_is_due_before_anybody_looks_again_is_served_at_its_time(
             task = await worker.enqueue("punctual", delay=delay)
             assert timedelta(0) <= await lateness(worker, task) < LATE
         retried = await worker.enqueue("again")
-        row = await worker.ended(retried, timeout=PATIENCE)
+        row = await worker.ended(retried, timeout=10)
         assert row["attempt"] == 2
         late = "put_schedule('soon', 'punctual', once => clock_timestamp() + interval '300 ms')"
         await worker.ask(f"select perdure.{late}")

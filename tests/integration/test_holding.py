@@ -174,7 +174,7 @@ async def test_a_beat_that_hangs_lets_the_lease_end_on_time(
         with psycopg.connect(database.dsn) as other:
             other.execute("select from perdure.workers for update")
             began = time.monotonic()
-            await worker.until(lambda: shop.reasons)
+            await worker.until(lambda: shop.reasons, 5)
             assert time.monotonic() - began < 4
             assert shop.reasons == ["lease_lost"]
             assert shop.starts == [1]
@@ -199,7 +199,7 @@ async def test_the_end_of_the_lease_is_noticed_whatever_else_cannot_be_looked_at
         monkeypatch.setattr(os, "utime", full)
         with psycopg.connect(database.dsn) as other:
             other.execute("select from perdure.workers for update")
-            await worker.until(lambda: shop.reasons)
+            await worker.until(lambda: shop.reasons, 5)
             assert shop.reasons == ["lease_lost"]
         shop.go.set()
         await ended(worker, 1)

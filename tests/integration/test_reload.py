@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from tests.kit.commands import Command, Commands
 from tests.kit.databases import Database
-from tests.kit.fleet import PATIENCE, QUICK, until
+from tests.kit.fleet import QUICK, until
 from tests.kit.running import running
 
 from perdure.declare.sync_context import SyncTaskContext
@@ -173,17 +173,17 @@ async def test_threads_and_slots_follow_the_new_concurrency(database: Database) 
     @builder.task("wait")
     def wait(context: SyncTaskContext[dict[str, Any], None]) -> None:
         began.release()
-        go.wait(PATIENCE)
+        go.wait(20)
 
     database.execute("insert into perdure.tasks (name) select 'wait' from generate_series(1, 9)")
     service = builder.build()
     settings: dict[str, Any] = {"execution__concurrency": 1, "execution__prefetch": "0"}
     async with running(database, service, **settings) as worker:
-        assert await asyncio.to_thread(began.acquire, timeout=PATIENCE)
+        assert await asyncio.to_thread(began.acquire, timeout=10)
         service.override(QUICK | {"execution.concurrency": 4, "dsn": database.dsn})
         worker.worker.reload(service.settings)
         for _ in range(3):
-            assert await asyncio.to_thread(began.acquire, timeout=PATIENCE)
+            assert await asyncio.to_thread(began.acquire, timeout=10)
         assert not began.acquire(blocking=False)
         go.set()
         await worker.until(lambda: database.value("select count(*) from perdure.outcomes") == 9)

@@ -14,7 +14,7 @@ import psycopg
 import pytest
 from tests.kit.commands import Commands
 from tests.kit.databases import Database
-from tests.kit.fleet import PATIENCE, QUICK, until
+from tests.kit.fleet import QUICK, until
 from tests.kit.proxy import Proxy, proxied
 from tests.kit.running import running
 from tests.kit.stepping import waits_for_a_lock
@@ -61,6 +61,7 @@ def beats() -> list[threading.Thread]:
     return [thread for thread in threading.enumerate() if thread.name == "perdure beat"]
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("reached", ["nothing", "registration"])
 def test_sigterm_ends_a_worker_that_has_not_started_yet(
     database: Database, proxy: Proxy, tmp_path: Path, reached: str
@@ -74,8 +75,10 @@ def test_sigterm_ends_a_worker_that_has_not_started_yet(
             until(lambda: proxy.accepted)
         else:
             asyncio.run(waits_for_a_lock(database, "relation"))
+        asked = time.monotonic()
         worker.signal(signal.SIGTERM)
-        assert worker.wait() == 0
+        assert worker.wait(10) == 0
+        assert time.monotonic() - asked < GRACE
         assert "Traceback" not in worker.said
 
 
@@ -96,7 +99,7 @@ async def test_a_start_that_is_given_up_leaves_no_beat_and_no_worker_behind(
         starting.cancel()
         with pytest.raises(asyncio.CancelledError):
             await starting
-    await asyncio.to_thread(beat.join, PATIENCE)
+    await asyncio.to_thread(beat.join, 5)
     assert not beat.is_alive()
     assert not database.rows("select from perdure.workers")
 
@@ -132,7 +135,7 @@ def test_a_stop_without_a_database_ends_in_time_and_tells_what_it_could_not_give
             proxy.swallow(new=True)
         asked = time.monotonic()
         worker.signal(signal.SIGTERM)
-        assert worker.wait() == 0
+        assert worker.wait(10) == 0
         assert time.monotonic() - asked < GRACE + 2
         stopped = next(line for line in worker.said.splitlines() if "worker.stopped" in line)
         assert '"held": 1' in stopped
@@ -151,7 +154,7 @@ def test_a_reload_during_a_stop_does_not_hold_it_up(database: Database, tmp_path
         until(lambda: "worker.stopping" in worker.said)
         worker.signal(signal.SIGHUP)
         asked = time.monotonic()
-        assert worker.wait() == 0
+        assert worker.wait(10) == 0
         assert time.monotonic() - asked < GRACE - 0.5
     assert database.value("select count(*) from perdure.ready") == 1
 

@@ -11,7 +11,6 @@ from typing import Any
 import psycopg
 import pytest
 from tests.kit.databases import Database
-from tests.kit.fleet import PATIENCE
 from tests.kit.running import Running, running
 from tests.kit.stepping import stepped
 
@@ -22,7 +21,7 @@ from perdure.service import TaskService
 LONG: dict[str, Any] = {"scheduling__polling_delay": "30s", "execution__lease_duration": "60s",
         "execution__beat_interval": "15s"}  # fmt: skip
 ONE_SLOT = LONG | {"execution__concurrency": 1, "execution__prefetch": "0"}
-SOON = 5.0
+SOON = 1.0
 """Seconds: far below every pause of LONG, far above what a loaded machine needs."""
 
 
@@ -83,7 +82,7 @@ async def started_within(worker: Running, shop: Shop, act: Callable[[], Any]) ->
     shop.began.clear()
     began = time.monotonic()
     await act()
-    async with asyncio.timeout(PATIENCE):
+    async with asyncio.timeout(20):
         await shop.began.wait()
     return time.monotonic() - began
 
@@ -114,7 +113,7 @@ async def test_nobody_is_notified_of_tasks_while_every_slot_is_taken(database: D
     shop = Shop("a")
     database.execute("insert into perdure.tasks (name) values ('a')")
     async with running(database, shop.service, **ONE_SLOT) as worker, ears(database) as heard:
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(20):
             await shop.began.wait()
         await worker.until(lambda: worker.worker._enqueuer.listening)
         for _ in range(20):
@@ -155,7 +154,7 @@ async def test_who_found_the_gate_closed_and_commits_later_is_not_forgotten(
         worker.worker._enqueuer.woken()
         await idle(worker)
         await producer.run("commit")
-        async with asyncio.timeout(PATIENCE):
+        async with asyncio.timeout(10):
             await shop.began.wait()
         await worker.ended(1)
     database.check_drained()

@@ -10,7 +10,6 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from tests.integration.client.conftest import IMPORT, End, Problem, Report, Request
 from tests.kit.databases import Database
-from tests.kit.fleet import PATIENCE
 from tests.kit.logins import as_login, logins_of
 
 from perdure.client.client import TaskClient
@@ -42,7 +41,7 @@ def test_enqueue_wait_and_operate(
     with pytest.raises(TimeoutError):
         handle.result(timeout=0.03)
     end(handle.id, result={"rows": 3})
-    assert handle.result(timeout=PATIENCE) == Report(rows=3)
+    assert handle.result(timeout=5) == Report(rows=3)
 
     many = sync_client.enqueue_many([NewTask(IMPORT, Request(url="u")), NewTask("b", tags=["t"])])
     assert sync_client.enqueue_many([]) == []
@@ -84,7 +83,7 @@ async def test_a_producer_enqueues_waits_and_cancels_its_own_and_no_more(
             assert await client.copy("a", [{}], queue="q", tags=["t"]) == 1
             assert len(await client.enqueue_many([NewTask("a"), NewTask("b")])) == 2
             end(handle.id, result=[1])
-            assert await handle.result(timeout=PATIENCE) == [1]
+            assert await handle.result(timeout=5) == [1]
             assert [task.state async for task in client.watch(ids=[handle.id])] == ["completed"]
             assert (await client.get(mine), await client.cancel(mine)) == (None, "not_found")
             for refused in (client.search().page(), client.pause_queue("q"), client.workers()):

@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import random
 
-from tests.kit.fleet import PATIENCE
-
 from perdure.run.bus import Bus
 from perdure.run.loop import Loop
 from perdure.store.database import Database
@@ -31,6 +29,6 @@ async def test_a_loop_that_is_cancelled_while_it_connects_leaves_no_socket_behin
     async with server:
         loop = Loop("completer", once, bus=Bus(), rng=random.Random(1))
         loop.start()
-        await asyncio.wait_for(asked.wait(), PATIENCE)
+        await asyncio.wait_for(asked.wait(), 5)
         await loop.cancel()
-        await asyncio.wait_for(left.wait(), PATIENCE)
+        await asyncio.wait_for(left.wait(), 5)
