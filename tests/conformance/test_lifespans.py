@@ -216,8 +216,10 @@ async def test_a_singleton_is_not_quarantined_for_ten_deaths_between_its_ticks(
             # Known to have started, and past its setup: the checkpoint of the grid is there.
             await ours.until(lambda: database.rows(crashed) == [(attempt, 0)])  # noqa: B023
             await ours.until(lambda: database.value("select running <> '{}' from perdure.workers"))
-            database.execute("update perdure.workers set heartbeat_at = '-infinity'")
-            assert database.value("select started from perdure.recover()") == 1
+            # In one transaction: a beat that is on its way must not come between.
+            with database.connection.transaction():
+                database.execute("update perdure.workers set heartbeat_at = '-infinity'")
+                assert database.value("select started from perdure.recover()") == 1
             assert database.value("select crashes from perdure.progress") == 1
             ours.worker.beat_now()
         await ours.until(lambda: database.rows(crashed) == [(11, 0)])
