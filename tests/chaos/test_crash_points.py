@@ -9,7 +9,7 @@ from tests.faults.requests import CASES, OPTIONS, Case, Scene, played
 from tests.kit.databases import Server
 from tests.kit.fleet import until
 from tests.kit.proxy import Where
-from tests.kit.relay import enqueue
+from tests.kit.relay import enqueue, registered
 
 ONCE = {name: case for name, case in CASES.items() if case.times == 1}
 FIRST: tuple[Where, ...] = ("request", "reply")
@@ -39,11 +39,12 @@ def test_a_worker_that_dies_at_any_of_its_requests_loses_and_repeats_nothing(
     scene.proxy.cut(case.words, where=where, then=scene.worker.kill)
     ids = enqueue(scene.database, case.name, case.tasks, n=case.n)
     until(lambda: not scene.worker.alive)
+    dead = scene.worker
     scene.worker = scene.fleet.start(dsn=scene.proxy.dsn, **OPTIONS)
     until(lambda: scene.ended(ids))
     if case.name == "parent":
         until(scene.all_ended)
-    until(lambda: scene.database.value("select count(*) from perdure.workers") == 1)
+    until(lambda: not registered(scene.database, dead))
     scene.check(ids)
     crashes = (
         "select from perdure.attempts where kind = 'crash' group by task_id having count(*) > 1"

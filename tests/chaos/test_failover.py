@@ -149,7 +149,7 @@ def test_what_had_ended_in_the_unreplicated_end_runs_again_beside_what_still_run
                 "insert into perdure.tasks (name, metadata) select 'neighbour',"
                 " jsonb_build_object('n', n) from unnest(%s::int[]) as n returning id"
             )
-            rows = connection.execute(insert, ([300] * 4 + [4_000] + [300] * 4,)).fetchall()
+            rows = connection.execute(insert, ([2_000] * 4 + [8_000] + [2_000] * 4,)).fetchall()
         tasks = [id_ for (id_,) in rows]
         long = tasks[4]
         fleet.start(dsn=asynchronous.way.dsn)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from tests.kit.databases import Database
-from tests.kit.fleet import Fleet, until
+from tests.kit.fleet import CALM, Fleet, until
 from tests.kit.relay import begun, counters, ended, enqueue, registered
 
 TIMES = 50
@@ -26,9 +26,9 @@ def fleet(database: Database, tmp_path: Path) -> Iterator[Fleet]:
 def test_after_sigterm_no_body_of_a_step_runs_twice(fleet: Fleet) -> None:
     database = fleet.database
     (task,) = enqueue(database, "stepped")
-    first = fleet.start()
+    first = fleet.start(**CALM)
     until(lambda: fleet.ledger.records("between", task))
-    second = fleet.start()
+    second = fleet.start(**CALM)
     until(lambda: registered(database, second))
     first.signal(signal.SIGTERM)
     assert first.wait() == 0
@@ -45,7 +45,7 @@ def test_after_sigterm_no_body_of_a_step_runs_twice(fleet: Fleet) -> None:
 def test_fifty_stops_of_one_task_do_not_make_it_fail(fleet: Fleet) -> None:
     database = fleet.database
     (task,) = enqueue(database, "stays", n=TIMES)
-    worker = fleet.start(lives=str(TIMES + 1), execution__stop_grace="0.02s")
+    worker = fleet.start(lives=str(TIMES + 1), execution__stop_grace="0.02s", **CALM)
     for stops in range(1, TIMES + 1):
         until(partial(begun, fleet, task, stops))
         worker.signal(signal.SIGTERM)

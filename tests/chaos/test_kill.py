@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from tests.kit.databases import Database
-from tests.kit.fleet import GRACE, SLACK, Fleet, stopped, until
+from tests.kit.fleet import CALM, GRACE, SLACK, Fleet, stopped, until
 from tests.kit.relay import ended, enqueue, make_tables
 
 
@@ -46,7 +46,7 @@ def test_ten_thousand_tasks_survive_the_sigkill_of_two_workers(fleet: Fleet) -> 
 @pytest.mark.conformance("C7")
 def test_two_workers_start_each_of_ten_thousand_tasks_exactly_once(fleet: Fleet) -> None:
     database = fleet.database
-    fleet.start(), fleet.start()
+    fleet.start(**CALM), fleet.start(**CALM)
     until(lambda: database.value("select count(*) from perdure.workers") == 2)
     ids = enqueue(database, "short", 10_000)
     until(lambda: ended(database, 10_000), timeout=60)
@@ -66,9 +66,9 @@ def test_two_workers_start_each_of_ten_thousand_tasks_exactly_once(fleet: Fleet)
 def test_after_sigterm_another_worker_goes_on_from_the_checkpoint(fleet: Fleet, name: str) -> None:
     database = fleet.database
     (task,) = enqueue(database, name, 1)
-    first = fleet.start()
+    first = fleet.start(**CALM)
     until(lambda: fleet.ledger.records("start", task))
-    second = fleet.start()
+    second = fleet.start(**CALM)
     until(lambda: database.value("select count(*) from perdure.workers") == 2)
     first.signal(signal.SIGTERM)
     assert first.wait() == 0
@@ -87,7 +87,7 @@ def test_after_sigterm_another_worker_goes_on_from_the_checkpoint(fleet: Fleet, 
 @pytest.mark.conformance("C33")
 def test_after_sigkill_the_task_goes_on_from_its_last_checkpoint(fleet: Fleet) -> None:
     database = fleet.database
-    (task,) = enqueue(database, "pages", 1, n=50)
+    (task,) = enqueue(database, "pages", 1, n=200)
     first = fleet.start()
     until(lambda: len(fleet.ledger.records("page", task)) >= 5)
     first.kill()
@@ -122,7 +122,7 @@ def test_a_frozen_worker_whose_lease_was_taken_writes_nothing(fleet: Fleet) -> N
 def test_a_handler_that_ignores_cancellation_does_not_hold_the_exit(fleet: Fleet) -> None:
     database = fleet.database
     (task,) = enqueue(database, "stubborn", 1)
-    first = fleet.start()
+    first = fleet.start(**CALM)
     until(lambda: fleet.ledger.records("start", task))
     asked = time.monotonic()
     first.signal(signal.SIGTERM)
@@ -135,7 +135,7 @@ def test_a_handler_that_ignores_cancellation_does_not_hold_the_exit(fleet: Fleet
         " join perdure.attempts as a on a.task_id = t.id", (task,)
     )  # fmt: skip
     assert row[0][:3] == ("scheduled", "interruption", None)
-    assert row[0][3] == pytest.approx(1, abs=0.1)
+    assert 0.9 <= row[0][3] < 3
     written = len(fleet.ledger.records(task_id=task))
     second = fleet.start()
     until(lambda: ended(database, 1))

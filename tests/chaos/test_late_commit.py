@@ -9,7 +9,7 @@ from pathlib import Path
 import psycopg
 import pytest
 from tests.kit.databases import Database
-from tests.kit.fleet import Fleet, until
+from tests.kit.fleet import CALM, Fleet, until
 from tests.kit.relay import counters, ended, enqueue
 
 pytestmark = pytest.mark.alone
@@ -29,7 +29,7 @@ def fleet(database: Database, tmp_path: Path) -> Iterator[Fleet]:
 @pytest.mark.parametrize("busy", [True, False], ids=["under load", "idle"])
 def test_tasks_committed_ten_minutes_late_start_within_a_sweep(fleet: Fleet, busy: bool) -> None:
     database = fleet.database
-    fleet.start(scheduling__sweep_interval=f"{SWEEP}s")
+    fleet.start(scheduling__sweep_interval=f"{SWEEP}s", **CALM)
     enqueue(database, "short", 100)
     until(lambda: ended(database, 100))
     with psycopg.connect(database.dsn) as late:

@@ -13,8 +13,8 @@ from tests.kit.relay import counters, ended, enqueue
 # A lease that is too short for a machine that others keep busy.
 pytestmark = pytest.mark.alone
 
-LEASE = 0.6
-OPTIONS = {"execution__lease_duration": f"{LEASE}s", "execution__beat_interval": "0.2s"}
+LEASE = 1.5
+OPTIONS = {"execution__lease_duration": f"{LEASE}s", "execution__beat_interval": "0.4s"}
 
 
 @pytest.fixture

@@ -74,6 +74,7 @@ def test_the_tasks_of_a_worker_in_a_black_hole_go_on_elsewhere(
     database = fleet.database
     half = {"execution__concurrency": "8", "execution__prefetch": "0"}
     cut_off, other = start(fleet, proxy, **half), start(fleet, None, **half)
+    # They end before those that the other one takes over have to start in the same slots.
     tasks = enqueue(database, "pages", 16, n=700)
     until(lambda: all(begun(fleet, task, 1) for task in tasks))
     proxy.swallow(new=True, only=only)
@@ -88,7 +89,7 @@ def test_the_tasks_of_a_worker_in_a_black_hole_go_on_elsewhere(
 def test_after_a_black_hole_around_all_of_them_workers_go_on(fleet: Fleet, proxy: Proxy) -> None:
     database = fleet.database
     both = [start(fleet, proxy), start(fleet, proxy)]
-    tasks = enqueue(database, "pages", 4, n=700) + enqueue(database, "short", 4, n=2_500)
+    tasks = enqueue(database, "pages", 4, n=1_200) + enqueue(database, "short", 4, n=2_500)
     tasks += enqueue(database, "effect", 4) + enqueue(database, "saves", 4)
     until(lambda: all(begun(fleet, task, 1) for task in tasks))
     proxy.swallow(new=True)
@@ -128,7 +129,7 @@ def test_a_way_that_is_slower_than_a_lease_is_a_death_and_what_comes_late_is_ref
 ) -> None:
     database = fleet.database
     slow = start(fleet, proxy)
-    pages = enqueue(database, "pages", 4, n=500)
+    pages = enqueue(database, "pages", 4, n=1_000)
     tasks = pages + enqueue(database, "short", 4, n=1_500)
     until(lambda: all(begun(fleet, task, 1) for task in tasks))
     proxy.delay = LEASE

@@ -13,7 +13,7 @@ import pytest
 from tests.faults.pgbouncer import PgBouncer
 from tests.kit.databases import Database, Server
 from tests.kit.debian import PackageMissingError
-from tests.kit.fleet import Fleet, Process, until
+from tests.kit.fleet import CALM, Fleet, Process, until
 from tests.kit.lacking import lacking
 from tests.kit.relay import ended, enqueue
 from tests.kit.running import Running, running
@@ -84,7 +84,7 @@ def stop(worker: Process) -> None:
 
 
 def test_a_worker_process_carries_every_kind_of_run(database: Database, fleet: Fleet) -> None:
-    worker = fleet.start(**OFF)
+    worker = fleet.start(**OFF, **CALM)
     shorts = enqueue(database, "short", 200, n=7)
     (paged,) = enqueue(database, "pages")
     (failing,) = enqueue(database, "fails", n=2)
@@ -114,7 +114,7 @@ def test_sigterm_hands_a_task_over_and_sigkill_does_not_lose_it(
     database: Database, fleet: Fleet
 ) -> None:
     first = fleet.start(**OFF)
-    (paged,) = enqueue(database, "pages", n=150)
+    (paged,) = enqueue(database, "pages", n=400)
     until(lambda: len(fleet.ledger.records("page", paged)) >= 2)
     stop(first)
     assert task(database, paged, "state", "interruptions") == ("pending", 1)

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.alone
 
 # What has been committed must be there after a crash of the server; the machine itself lives on.
 SETTINGS = {"fsync": "off", "synchronous_commit": "on"}
-LEASE = 1.2
+LEASE, BEAT = 3.0, 1.0
 CANCELS = 50
 ROUNDS = 2
 NOWHERE = "host=127.0.0.1 port=1"
@@ -160,11 +160,9 @@ def test_after_an_outage_of_three_leases_no_living_worker_is_taken_for_dead(
         proxied(database.dsn) as proxy,
         Fleet(database, "tests.kit.rough:service", tmp_path) as fleet,
     ):
-        lease = f"{LEASE}s"
-        workers = [
-            fleet.start(dsn=dsn, execution__lease_duration=lease)
-            for dsn in (database.dsn, proxy.dsn)
-        ]
+        # Who is back first judges after two beats: until then the other has to be back, too.
+        times = {"execution__lease_duration": f"{LEASE}s", "execution__beat_interval": f"{BEAT}s"}
+        workers = [fleet.start(dsn=dsn, **times) for dsn in (database.dsn, proxy.dsn)]
         until(lambda: database.value("select count(*) from perdure.workers") == 2)
         ids = database.rows("select id from perdure.workers order by id")
         stays = enqueue(database, "stays", 6, n=1)

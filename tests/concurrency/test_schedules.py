@@ -10,6 +10,7 @@ import pytest
 from tests.kit.databases import Database
 from tests.kit.looking import Looker, looking
 
+from perdure.run import firing
 from perdure.run.firing import decide
 from perdure.store import due_schedules as store
 
@@ -34,7 +35,10 @@ def by_hand(database: Database) -> Iterator[Looker]:
 
 
 @pytest.mark.parametrize("call", CALLS)
-def test_a_look_passes_over_what_an_open_transaction_holds(by_hand: Looker, call: str) -> None:
+def test_a_look_passes_over_what_an_open_transaction_holds(
+    by_hand: Looker, call: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(firing, "SECONDS_MOST", 60)
     by_hand.put("other", every="60 seconds")
     by_hand.session.connection.execute("set lock_timeout = '1ms'")
     with psycopg.connect(by_hand.database.dsn) as other:

@@ -141,8 +141,12 @@ def test_a_suspended_task_goes_on_by_itself_when_its_time_is_over(database: Data
     assert ended(database, task) == ("completed", "nobody cared")
 
 
+PICTURES = 120
+"""Some four seconds of an album: the worker is asked to stop somewhere in between."""
+
+
 def test_a_run_that_is_stopped_goes_on_where_it_was(database: Database) -> None:
-    task = enqueue(database, "album.scan", name="Oslo", pictures=40)
+    task = enqueue(database, "album.scan", name="Oslo", pictures=PICTURES)
     worker = subprocess.Popen(
         [PROGRAMS / "perdure", "worker", "-A", "stopping:service"],
         cwd=HANDLERS,
@@ -159,11 +163,11 @@ def test_a_run_that_is_stopped_goes_on_where_it_was(database: Database) -> None:
     counted = "select failures, interruptions, run_at is null from perdure.task(%s::bigint)"
     assert database.rows(counted, (task,)) == [(0, 1, True)]
     burst(database, "stopping")
-    assert ended(database, task) == ("completed", 40)
+    assert ended(database, task) == ("completed", PICTURES)
     progress = database.value("select progress from perdure.task(%s::bigint)", (task,))
-    assert progress == {"done": 40, "total": 40, "message": "pictures"}
+    assert progress == {"done": PICTURES, "total": PICTURES, "message": "pictures"}
     children = "select count(*), count(distinct metadata) from perdure.tasks where name = %s::text"
-    assert database.rows(children, ("picture.scan",)) == [(40, 40)]
+    assert database.rows(children, ("picture.scan",)) == [(PICTURES, PICTURES)]
     database.check_drained()
 
 

@@ -102,5 +102,7 @@ def test_sigterm_while_it_starts_leaves_no_server_behind(
     pid_file = folder / ".perdure" / "postgres" / "postmaster.pid"
     until(lambda: (seen in up.said and pid_file.exists()) or not up.alive)
     up.signal(signal.SIGTERM)
-    assert up.wait() == 128 + signal.SIGTERM
+    code = up.wait()
+    # It may have started meanwhile: then this is an end like any other.
+    assert code == 128 + signal.SIGTERM or (code == 0 and "Ctrl-C ends it" in up.said)
     assert not pid_file.exists()

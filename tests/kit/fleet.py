@@ -41,6 +41,8 @@ QUICK = {
     **({"scheduling.wakeups": "off"} if POOLED else {}),
 }
 """The times of the fault catalogue's tests; what follows from them is in seconds, too."""
+CALM = {"execution__lease_duration": "30s"}
+"""For tests that are not about leases: a machine that stands still for two seconds ends none."""
 B1 = LEASE + BEAT + 1.5 * POLL + SWEEP
 """From the last beat of a dead worker to the start of its task elsewhere."""
 B2 = B1 + LEASE

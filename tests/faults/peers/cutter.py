@@ -18,12 +18,13 @@ class Cutter(Proxy):
 
     Attributes:
         times: when replies were dropped, monotonic.
+        due: how many are still to be dropped.
     """
 
     def __init__(self, dsn: str, finishing: Finishing) -> None:
         self.times: list[float] = []
         self._finishing = finishing
-        self._due = 0
+        self.due = 0
         super().__init__(dsn)
 
     @property
@@ -36,7 +37,7 @@ class Cutter(Proxy):
 
     def cut_next(self) -> None:
         """Drop one reply more."""
-        self._due += 1
+        self.due += 1
 
     def _ask(self, client: socket.socket, server: socket.socket, line: _Line) -> None:
         statements, (words, after) = Statements(), self._finishing
@@ -44,8 +45,8 @@ class Cutter(Proxy):
         with contextlib.suppress(OSError):
             while data := client.recv(2**16):
                 for text in statements.run(data):
-                    if armed and words in text and self._due > 0:
-                        self._due -= 1
+                    if armed and words in text and self.due > 0:
+                        self.due -= 1
                         self.times.append(time.monotonic())
                         line.doomed.set()
                     if after is not None:

@@ -20,7 +20,7 @@ BATCHES = 60
 EVERY_SECONDS = 0.15
 SHORT_PER_BATCH = 6
 STEPS = 5
-PATIENCE_SECONDS = 30.0
+PATIENCE_SECONDS = 60.0
 WARM_FROM = 1_000_000
 """Numbers of tasks that warm up, or only show that a worker works: they are not judged."""
 

@@ -8,7 +8,8 @@ import time
 from typing import ClassVar
 
 from tests.faults.peers.adapter import POISON
-from tests.faults.peers.scene import BATCHES, Loss, Scene
+from tests.faults.peers.scene import BATCHES, PATIENCE_SECONDS, Loss, Scene
+from tests.kit.fleet import came
 
 from perdure.embedded import EmbeddedServer
 
@@ -102,7 +103,8 @@ class Cut(Fault):
             scene.cutter.cut_next()
 
     def heal(self, scene: Scene) -> None:
-        """Note when it happened."""
+        """Note when it happened, all of them."""
+        came(lambda: scene.cutter.due == 0, PATIENCE_SECONDS)
         scene.losses += [Loss(at) for at in scene.cutter.times]
 
 

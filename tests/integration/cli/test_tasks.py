@@ -95,7 +95,10 @@ def test_waiting_goes_on_until_the_task_ends(run: Run, database: Database, end: 
     run("enqueue", "a")
 
     def end_when_somebody_looks() -> None:
-        asked = "select 1 from pg_stat_activity where query like '%perdure.task(%' and datname = "
+        asked = (
+            "select 1 from pg_stat_activity where query like '%perdure.task(%'"
+            " and pid <> pg_backend_pid() and datname = "
+        )
         while not database.rows(asked.replace("%", "%%") + "%s::text", [database.name]):
             pass
         end(1, result=7)
