@@ -11,17 +11,20 @@ from typing import Any
 import psycopg
 import pytest
 from tests.kit.databases import Database
+from tests.kit.fleet import PATIENCE
 from tests.kit.running import Running, running
 from tests.kit.stepping import stepped
 
 from perdure.declare.context import TaskContext
+from perdure.run import gate
+from perdure.run.gate import Gate
 from perdure.run.options import Options
 from perdure.service import TaskService
 
 LONG: dict[str, Any] = {"scheduling__polling_delay": "30s", "execution__lease_duration": "60s",
         "execution__beat_interval": "15s"}  # fmt: skip
 ONE_SLOT = LONG | {"execution__concurrency": 1, "execution__prefetch": "0"}
-SOON = 1.0
+SOON = 5.0
 """Seconds: far below every pause of LONG, far above what a loaded machine needs."""
 
 
@@ -141,9 +144,33 @@ async def test_the_first_commit_of_many_notifies_and_then_nobody_does(database: 
     database.check_drained()
 
 
-async def test_who_found_the_gate_closed_and_commits_later_is_not_forgotten(
-    database: Database,
+async def test_what_comes_while_the_gate_is_opened_closes_it_again(
+    database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    shop, real = Shop("a"), Gate.open
+
+    async def opened(*arguments: Any) -> bool:
+        answer = await real(*arguments)
+        monkeypatch.setattr(Gate, "open", real)
+        database.execute("insert into perdure.tasks (name) values ('a')")
+        return answer
+
+    monkeypatch.setattr(Gate, "open", opened)
+    async with running(database, shop.service, **ONE_SLOT) as worker:
+        async with asyncio.timeout(PATIENCE):
+            await shop.began.wait()
+        # The one slot is taken: nobody waits for work.
+        await worker.until(lambda: not database.rows(AWAITED))
+        shop.go.set()
+        await worker.ended(1)
+    database.check_drained()
+
+
+async def test_who_found_the_gate_closed_and_commits_later_is_not_forgotten(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Later than the real ones: so long this test may take from the opening to the commit.
+    monkeypatch.setattr(gate, "DOUBT_SECONDS", (0.02, 0.2, 8.0))
     shop = Shop("a")
     shop.go.set()
     async with running(database, shop.service, **LONG) as worker, stepped(database) as producer:
@@ -154,7 +181,7 @@ async def test_who_found_the_gate_closed_and_commits_later_is_not_forgotten(
         worker.worker._enqueuer.woken()
         await idle(worker)
         await producer.run("commit")
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(20):
             await shop.began.wait()
         await worker.ended(1)
     database.check_drained()
@@ -191,8 +218,8 @@ async def test_without_wake_ups_tasks_are_found_by_looking(database: Database) -
 async def test_a_due_time_is_kept_without_waiting_for_a_beat(database: Database) -> None:
     shop = Shop("a")
     shop.go.set()
-    first = database.value("select task_id from perdure.enqueue('a', delay => interval '1 second')")
     async with running(database, shop.service, **LONG) as worker:
+        first = await worker.enqueue("a", delay="1 second")
         task = await worker.ended(first)
         assert 0 <= (task["started_at"] - task["run_at"]).total_seconds() < SOON
         second = await worker.enqueue("a", delay="0.5 seconds")

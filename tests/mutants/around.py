@@ -81,6 +81,15 @@ MUTANTS: Final = (
         red=("test_without_wake_ups_tasks_are_found_by_looking",),
     ),
     Mutant(
+        name="X18b",
+        says="what comes while the gate is opened does not close it again",
+        file="service/perdure/run/enqueuer.py",
+        old="found = await self._take(session, self._room",
+        new="found = await self._claim(session, self._room",
+        tests=WAKEUPS,
+        red=("test_what_comes_while_the_gate_is_opened_closes_it_again",),
+    ),
+    Mutant(
         name="X19",
         says="the keys of a batch are taken in the order in which they were given",
         file=f"{FUNCTIONS}/lock_entries.1.sql",
