@@ -106,6 +106,12 @@ def empty_database(server: Server) -> Iterator[Database]:
         yield created
 
 
+@pytest.fixture
+def stays_prefetched(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What waits for a slot here does not go back because it has waited for a second."""
+    monkeypatch.setattr("perdure.run.enqueuer.AGE_SECONDS_MAX", 3600.0)
+
+
 @pytest.fixture(autouse=True)
 def logs_as_before() -> Iterator[None]:
     """What an entry point gives its process ends with the test: lines go where they went before."""

@@ -231,6 +231,7 @@ async def test_a_retry_with_dependents_lets_the_chain_complete(database: Databas
         for task in ids.values():
             assert (await worker.ended(task))["state"] == "failed"
         await client.pause_queue("default")
+        await worker.until(lambda: worker.worker._news._paused)
         good.add("first")
         assert await client.retry(ids["first"], with_dependents=True) == "retried"
         states = [(await worker.task(ids[name]))["state"] for name in ids]

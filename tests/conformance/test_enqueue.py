@@ -201,7 +201,7 @@ async def test_an_enqueue_without_a_worker_outlives_a_crash_of_the_server() -> N
 async def test_a_task_of_the_future_is_scheduled_and_starts_soon_after(
     database: Database, way: str
 ) -> None:
-    length = timedelta(seconds=0.7)
+    length = timedelta(seconds=3)
     async with running(database, echoing()) as worker, TaskClient(database.dsn) as client:
         due = datetime.now(UTC) + length
         options: dict[str, Any] = {"delay": length} if way == "delay" else {"run_at": due}

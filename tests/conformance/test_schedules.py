@@ -63,7 +63,9 @@ def service(runs: Runs) -> TaskService:
 async def test_a_broken_schedule_says_why_and_the_others_fire(database: Database) -> None:
     runs = Runs()
     put = "select perdure.put_schedule"
-    database.execute(f"{put}('good', 'tick', every => '1 second')")
+    database.execute(
+        f"{put}('good', 'tick', every => '1 second', catch_up => 'all', overlap => 'allow')"
+    )
     database.execute(f"{put}('bad', 'tick', cron => '61 * * * *')")
     database.execute(f"{put}('nowhere', 'tick', cron => '@daily', timezone => 'Europe/Nowhere')")
     database.execute(f"{put}('once', 'tick', once => now() - interval '1 hour')")
@@ -104,7 +106,10 @@ async def test_overlap_skips_queues_cancels_or_allows(database: Database) -> Non
             database.execute(put, [overlap, name, overlap])
         await worker.until(lambda: all(sum(found(key).values()) >= 3 for key in names))
         # The suspended occurrence counts as live.
-        assert found("skip") == {"fired": 1, "skipped": sum(found("skip").values()) - 1}
+        skipped = found("skip")
+        assert skipped.pop("fired") == 1
+        # Who looks a second late finds more than one instant.
+        assert {"skipped"} <= skipped.keys() <= {"skipped", "coalesced"}
         states = "select s.state from perdure.tasks as t join perdure.task_states as s"
         states += " on s.id = t.id where t.schedule_key = %s order by t.id"
         queued = [state for (state,) in database.rows(states, ["queue"])]
@@ -144,7 +149,9 @@ async def test_what_nobody_ran_in_time_expires_and_retries_move_no_instant(
         by_hand.passes("20 seconds")
         assert by_hand.fires() == [(60, "fired", 1), (120, "fired", 1)]
         async with running(database, service(Runs())) as worker:
-            late, in_time = [task for (task,) in database.rows("select id from perdure.tasks")]
+            late, in_time = [
+                task for (task,) in database.rows("select id from perdure.tasks order by id")
+            ]
             ended = await worker.ended(late)
             assert (ended["state"], ended["error"]["kind"]) == ("failed", "expired")
             ended = await worker.ended(in_time)

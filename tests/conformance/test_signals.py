@@ -281,7 +281,7 @@ async def test_an_open_transaction_holds_up_neither_beats_nor_other_signals(
         assert (await worker.ended(free))["state"] == "completed"
         now = database.value("select clock_timestamp()")
         beaten = "select heartbeat_at > %s from perdure.workers"
-        await worker.until(lambda: database.value(beaten, [now]), timeout=2)
+        await worker.until(lambda: database.value(beaten, [now]))
         assert (await worker.task(stuck))["state"] == "suspended"
         await other.run("commit")
         assert (await worker.ended(stuck))["state"] == "completed"

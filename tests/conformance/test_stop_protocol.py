@@ -47,6 +47,7 @@ def counters(row: dict[str, Any]) -> dict[str, Any]:
 
 
 @pytest.mark.conformance("C11")
+@pytest.mark.usefixtures("stays_prefetched")
 async def test_what_was_prefetched_when_the_worker_stops_is_as_if_it_had_never_left(
     database: Database,
 ) -> None:

@@ -31,6 +31,8 @@ class Runs:
         self.noted: list[int] = []
         self.spans: dict[int, tuple[float, float]] = {}
         self.began = asyncio.Event()
+        self.may_leave = asyncio.Event()
+        self.may_leave.set()
         builder = TaskService.builder()
         builder.task("note")(self.note)
         builder.task("alone")(self.alone)
@@ -40,14 +42,14 @@ class Runs:
         self.noted.append(context.task_id)
 
     async def alone(self, context: TaskContext[dict[str, Any], None]) -> None:
-        """Run until it is stopped, and take a moment to leave; or end at once if it is the last."""
+        """Run until it is stopped, and leave when it may; or end at once if it is the last."""
         start = time.monotonic()
         self.began.set()
         try:
             if not context.metadata.get("last"):
                 await asyncio.Event().wait()
         finally:
-            await asyncio.sleep(0.05)
+            await self.may_leave.wait()
             self.spans[context.task_id] = (start, time.monotonic())
 
 
@@ -84,11 +86,13 @@ async def test_what_replaces_a_running_task_starts_after_it_has_ended(database: 
     async with running(database, runs.service) as worker:
         (old,) = await worker.ask(ENQUEUE, "alone", "{}", "replace")
         await runs.began.wait()
+        runs.may_leave.clear()
         (new,) = await worker.ask(ENQUEUE, "alone", '{"last": true}', "replace")
         assert (old["answer"], new["answer"]) == ("created", "replaced")
         blocked = await worker.task(new["task_id"])
         assert blocked["state"] == "blocked"
         assert blocked["waiting_for"] == f"task {old['task_id']}"
+        runs.may_leave.set()
         assert (await worker.ended(new["task_id"]))["state"] == "completed"
         replaced = await worker.task(old["task_id"])
         assert (replaced["state"], replaced["reason"]) == ("cancelled", "replaced")

@@ -56,6 +56,8 @@ async def test_a_burst_waits_for_a_retry_that_is_being_claimed(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tasks, real = Tasks(), queue.claim
+    # Before the burst: one that finds nothing ends.
+    task = database.value("select task_id from perdure.enqueue('again')")
     async with running(database, tasks.service, options=BURST) as worker:
 
         async def claimed_late(*arguments: Any) -> Any:
@@ -66,7 +68,6 @@ async def test_a_burst_waits_for_a_retry_that_is_being_claimed(
                     await worker.worker.stopped()
             return claimed
 
-        task = await worker.enqueue("again")
         enqueuer = worker.worker._enqueuer
         await worker.until(lambda: worker.worker.held)
         swept = enqueuer.sweeps

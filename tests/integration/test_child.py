@@ -133,7 +133,8 @@ async def test_a_task_suspends_in_a_child_and_goes_on_with_what_the_signal_says(
 async def test_a_stopped_worker_saves_what_the_child_leaves_and_the_next_one_goes_on(
     database: Database, ledger: Ledger
 ) -> None:
-    async with running(database, service, options=ISOLATED) as worker:
+    patient = {"execution__stop_grace": "20s", "execution__shutdown_grace": "25s"}
+    async with running(database, service, options=ISOLATED, **patient) as worker:
         task_id = await worker.enqueue("obeys")
         await noted(worker, ledger, "start", task_id)
     assert ledger.records("stop", task_id)[0]["reason"] == "shutdown"
@@ -286,4 +287,4 @@ def test_a_killed_worker_takes_its_children_along(
         pid = fleet.ledger.records("start")[0]["pid"]
         assert not gone(pid, 0)
         worker.kill()
-        assert gone(pid, 1)
+        assert gone(pid, 5)

@@ -18,6 +18,7 @@ SIZE = "select pg_relation_size('perdure.ready')"
 
 def churn(database: Database) -> None:
     """As many tasks come and go as a worker takes between two looks."""
+    database.execute("alter table perdure.ready set (autovacuum_enabled = off)")
     database.execute(
         "insert into perdure.ready (lane, priority, task_id)"
         " select 0, 5, n from generate_series(1, 10000) as n"

@@ -228,9 +228,9 @@ async def test_a_transaction_that_a_handler_leaves_open_holds_up_no_other_ending
     async def run(context: TaskContext[dict[str, Any], Page]) -> None:
         own = await psycopg.AsyncConnection.connect(database.dsn)
         opened.push_async_callback(own.close)
-        left.append(own)
         context.execution_metadata.number += 1
         await context.checkpoint(on=own)
+        left.append(own)
         context.execution_metadata.number += 1
 
     @builder.task("other")

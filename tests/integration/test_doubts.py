@@ -238,7 +238,7 @@ async def test_claims_go_on_while_a_pooler_may_yet_bring_a_lost_one(
     async with pair.running(database) as worker:
         # All that is known of a pooler: its sessions cannot be named, a time has to do.
         worker.worker._database.pooled = True
-        worker.worker._database.statement_seconds = 2.0 - REPLY_MARGIN_SECONDS
+        worker.worker._database.statement_seconds = 30.0 - REPLY_MARGIN_SECONDS
         monkeypatch.setattr(queue, "claim", unheard)
         lost = await worker.enqueue("pair")
         await worker.until(lambda: worker.worker._holdings.doubts)
@@ -246,6 +246,7 @@ async def test_claims_go_on_while_a_pooler_may_yet_bring_a_lost_one(
         pair.go.set()
         await worker.ended(await worker.enqueue("pair"))
         assert lost not in pair.starts
+        worker.worker._database.statement_seconds = 2.0 - REPLY_MARGIN_SECONDS
         await worker.ended(lost)
         await pair.end(worker, 4)
     database.check_drained()

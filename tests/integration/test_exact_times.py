@@ -55,10 +55,10 @@ async def lateness(worker: Running, task: int) -> timedelta:
 
 @contextmanager
 def asked_for_a_look(database: Database) -> Iterator[Callable[[str], bool]]:
-    """Whether statements tell beats to look, while there is a worker that looks in 10 s."""
+    """Whether statements tell beats to look, while there is a worker that looks in 10 minutes."""
     database.execute(
         "insert into perdure.workers (id, name, host, pid, version, lease_seconds, looks_at)"
-        " values (1, 'w', 'h', 1, '1', 3600, clock_timestamp() + interval '10 seconds')"
+        " values (1, 'w', 'h', 1, '1', 3600, clock_timestamp() + interval '10 minutes')"
     )
     with psycopg.connect(database.dsn, autocommit=True) as listener:
         channel = database.value("select perdure.channel()")
@@ -103,9 +103,9 @@ def test_a_notification_is_sent_only_for_what_nobody_would_see_in_time(database:
             return told(f"select from perdure.enqueue('a', delay => '{delay}')")
 
         assert not enqueued("1 hour")  # the worker looks before
-        assert enqueued("8 seconds")  # nobody does
-        assert not enqueued("9 seconds")  # somebody wakes for the one before
-        assert enqueued("7 seconds")
+        assert enqueued("8 minutes")  # nobody does
+        assert not enqueued("9 minutes")  # somebody wakes for the one before
+        assert enqueued("7 minutes")
         database.execute("update perdure.workers set looks_at = clock_timestamp()")
         assert enqueued("2 seconds")  # that look may not see what commits after it
         database.execute("delete from perdure.workers")
@@ -118,10 +118,10 @@ def test_a_time_that_is_moved_or_only_now_begins_to_count_is_told_as_well(
     ask = database.value
     first, late = (ask("select task_id from perdure.enqueue('a', delay => '1 hour')") for _ in "ab")
     after = f'[{{"task": {first}}}]'
-    follow = "select task_id from perdure.enqueue('a', after => %s::jsonb, delay => '6 seconds')"
+    follow = "select task_id from perdure.enqueue('a', after => %s::jsonb, delay => '6 minutes')"
     child = ask(follow, [after])
     with asked_for_a_look(database) as told:
-        soon = "clock_timestamp() + interval '8 seconds'"
+        soon = "clock_timestamp() + interval '8 minutes'"
         assert told(f"select perdure.update_task({late}, run_at => {soon})")
         assert not told(f"select perdure.update_task({late}, delay => '1 hour')")
         assert told(f"select perdure.update_task({late}, expires_at => {soon})")

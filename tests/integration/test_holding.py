@@ -22,6 +22,7 @@ from perdure.service import TaskService
 from perdure.store import queue, workers
 from perdure.store.database import Session
 
+SHORT_LEASE: dict[str, Any] = {"execution__lease_duration": "2s"}
 ONE_SLOT: dict[str, Any] = {"execution__concurrency": 1, "execution__prefetch": "4"}
 
 
@@ -139,6 +140,7 @@ async def test_a_lane_made_while_the_lanes_are_read_is_not_missed(
     database.check_drained()
 
 
+@pytest.mark.usefixtures("stays_prefetched")
 async def test_what_waits_here_of_a_lost_lease_is_not_started(database: Database) -> None:
     shop = Shop()
     enqueue(database, 4)
@@ -159,6 +161,7 @@ async def test_what_waits_here_of_a_lost_lease_is_not_started(database: Database
 
 
 @pytest.mark.alone
+@pytest.mark.usefixtures("stays_prefetched")
 async def test_a_beat_that_hangs_lets_the_lease_end_on_time(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -168,7 +171,7 @@ async def test_a_beat_that_hangs_lets_the_lease_end_on_time(
     async def away(*_: Any) -> Any:
         raise psycopg.OperationalError("lost")
 
-    async with running(database, shop.service, **ONE_SLOT) as worker:
+    async with running(database, shop.service, **ONE_SLOT, **SHORT_LEASE) as worker:
         await worker.until(lambda: len(worker.worker._enqueuer.buffer) == 3)
         monkeypatch.setattr(queue, "hand_back", away)
         with psycopg.connect(database.dsn) as other:
@@ -194,7 +197,7 @@ async def test_the_end_of_the_lease_is_noticed_whatever_else_cannot_be_looked_at
         raise OSError("no space left on device")
 
     options = Options(health_file=tmp_path / "health")
-    async with running(database, shop.service, options=options) as worker:
+    async with running(database, shop.service, options=options, **SHORT_LEASE) as worker:
         await worker.until(lambda: shop.starts)
         monkeypatch.setattr(os, "utime", full)
         with psycopg.connect(database.dsn) as other:
@@ -213,9 +216,10 @@ async def test_a_due_task_that_somebody_has_locked_does_not_make_the_beat_race(
     shop.go.set()
     async with running(database, shop.service) as worker:
         with psycopg.connect(database.dsn) as other:
-            await worker.ask("select perdure.enqueue('wait', delay => '1 second')")
-            assert other.execute("select from perdure.waiting for update").rowcount == 1
-            await worker.until(lambda: database.value("select due_at < now() from perdure.waiting"))
+            task = await worker.enqueue("wait", delay="1 hour")
+            # It lets its time be moved, and is held for everybody who would take it.
+            assert other.execute("select from perdure.waiting for key share").rowcount == 1
+            await worker.past(task)
             beats.clear()
             await worker.until(lambda: len(beats) > 8)
             assert beats[8] - beats[0] > 0.5
@@ -271,6 +275,7 @@ async def test_a_queue_that_is_paused_and_resumed_at_once_leaves_nothing_behind(
     database.check_drained()
 
 
+@pytest.mark.usefixtures("stays_prefetched")
 async def test_what_was_handed_back_unheard_is_not_started_here(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -141,7 +141,8 @@ async def test_two_workers_in_one_process_have_values_of_their_own(database: Dat
 async def test_an_isolated_run_enters_lifespans_of_its_own(
     database: Database, ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with running(database, spans.service, options=APPLICATION) as ours:
+    patient = {"execution__stop_grace": "20s"}  # a child has so long for its cleanup
+    async with running(database, spans.service, options=APPLICATION, **patient) as ours:
         for name in ("apart", "apart.plain"):
             row = await ours.ended(await ours.enqueue(name))
             assert row["state"] == "completed"
@@ -154,6 +155,7 @@ async def test_an_isolated_run_enters_lifespans_of_its_own(
         monkeypatch.setenv(spans.SETUP, "raises")
         # Children that are kept have the old environment: one that has crashed gets a fresh one.
         await ours.ask("select perdure.pause_queue('default')")
+        await ours.until(lambda: "default" in ours.worker._news._paused)
         for name in ("apart", "apart.plain"):
             task = await ours.enqueue(name)
             await ours.ask("insert into perdure.progress (task_id, crashes) values (%s, 1)", task)
@@ -178,7 +180,7 @@ async def test_a_cleanup_that_hangs_keeps_neither_the_stop_nor_the_workers_row(
         pass
     # Its process ends without waiting for it.
     assert not ours.worker.clean
-    assert database.value("select count(*) from perdure.workers") == 0
+    await ours.until(lambda: not database.rows("select from perdure.workers"))
 
 
 async def test_a_failed_setup_leaves_an_embedding_program_as_it_was(database: Database) -> None:

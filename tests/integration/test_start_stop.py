@@ -14,7 +14,7 @@ import psycopg
 import pytest
 from tests.kit.commands import Commands
 from tests.kit.databases import Database
-from tests.kit.fleet import QUICK, until
+from tests.kit.fleet import PATIENCE, QUICK, until
 from tests.kit.proxy import Proxy, proxied
 from tests.kit.running import running
 from tests.kit.stepping import waits_for_a_lock
@@ -202,7 +202,8 @@ async def test_a_stop_does_not_wait_for_what_runs_in_a_process_that_was_to_be_re
         worker.worker.ask_to_stop("recycle")
         stopping = asyncio.create_task(worker.worker.stop())
         worker.worker.ask_to_stop("shutdown")
-        async with asyncio.timeout(GRACE):
+        # Far less than the minute that a recycle may take.
+        async with asyncio.timeout(PATIENCE):
             await stopping
     states = database.rows("select state, interruptions from perdure.task(%s::bigint)", (task,))
     assert states == [("pending", 1)]

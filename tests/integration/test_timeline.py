@@ -152,6 +152,7 @@ async def test_a_run_that_has_written_nothing_goes_on(database: Database) -> Non
     assert (row["state"], row["attempt"], row["interruptions"]) == ("completed", 1, 0)
 
 
+@pytest.mark.usefixtures("stays_prefetched")
 async def test_what_waits_for_a_slot_is_read_again(database: Database) -> None:
     scene = Scene(end)
     one: dict[str, Any] = {"execution__concurrency": 1, "execution__prefetch": 4}

@@ -41,7 +41,7 @@ def test_a_forked_worker_works_with_its_own_settings_and_tells_its_end(
         until(lambda: ended(database, len(tasks)))
         assert one.wait() == 0
         assert two.alive
-        assert database.rows("select pid, slots from perdure.workers") == [(two.pid, 3)]
+        until(lambda: database.rows("select pid, slots from perdure.workers") == [(two.pid, 3)])
         two.kill()
         assert not two.alive
         assert two.wait() == -signal.SIGKILL

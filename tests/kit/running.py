@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 import psycopg
 from psycopg.rows import dict_row
 from tests.kit.databases import Database
-from tests.kit.fleet import PATIENCE, QUICK
+from tests.kit.fleet import CALM, PATIENCE, QUICK
 
 from perdure.run.options import Options
 from perdure.run.worker import Worker
@@ -128,7 +128,8 @@ async def running(
     database: Database, service: TaskService, *, options: Options | None = None, **settings: object
 ) -> AsyncIterator[Running]:
     """Run a worker of the service on the test's database; settings with `__` for the dot."""
-    values = QUICK | {key.replace("__", "."): value for key, value in settings.items()}
+    given = {**CALM, **settings}
+    values = QUICK | {key.replace("__", "."): value for key, value in given.items()}
     service.override({**values, "dsn": database.dsn})
     async with (
         service.worker(options) as worker,
