@@ -92,8 +92,7 @@ async def test_what_is_not_running_is_cancelled_at_once_and_never_starts(
 ) -> None:
     played = Played()
     async with running(database, played.service, execution__stop_grace="30s") as worker:
-        await worker.ask("select perdure.pause_queue('paused')")
-        await worker.until(lambda: worker.worker._news._paused)
+        await worker.pause("paused")
         holder = await worker.enqueue("play", unique_key="k")
         retrying = await worker.enqueue("play", '{"how": "fail"}')
         suspended = await worker.enqueue("play", '{"how": "suspend"}')

@@ -230,8 +230,7 @@ async def test_a_retry_with_dependents_lets_the_chain_complete(database: Databas
             handle.id for handle in await client.enqueue_many(tasks)], strict=True))  # fmt: skip
         for task in ids.values():
             assert (await worker.ended(task))["state"] == "failed"
-        await client.pause_queue("default")
-        await worker.until(lambda: worker.worker._news._paused)
+        await worker.pause("default")
         good.add("first")
         assert await client.retry(ids["first"], with_dependents=True) == "retried"
         states = [(await worker.task(ids[name]))["state"] for name in ids]

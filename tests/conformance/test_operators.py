@@ -61,8 +61,7 @@ async def states(worker: Running) -> dict[int, str]:
 async def test_cancel_where_cancels_exactly_what_matches(database: Database) -> None:
     played = Played()
     async with running(database, played.service) as worker:
-        await worker.ask("select perdure.pause_queue('default')")
-        await worker.until(lambda: worker.worker._news._paused)
+        await worker.pause("default")
         tagged = [await worker.enqueue("play", tags=["x", str(n)]) for n in range(3)]
         tagged.append(await worker.enqueue("play", tags=["x"], delay="1 hour"))
         others = [await worker.enqueue("play", tags=["xx"]), await worker.enqueue("play")]

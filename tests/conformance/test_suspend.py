@@ -237,8 +237,7 @@ async def test_two_proceeds_before_the_run_are_one_run(database: Database) -> No
     sleeper = Sleeper()
     async with running(database, sleeper.service) as worker:
         task_id = await sleeper.suspended(worker)
-        await worker.ask("select perdure.pause_queue('default')")
-        await worker.until(lambda: worker.worker._news._paused)
+        await worker.pause("default")
         assert await proceed(worker, task_id, patch={"a": 1}) == "proceeded"
         assert await proceed(worker, task_id, patch={"b": 2}) == "proceeded"
         assert not database.rows("select from perdure.mail")

@@ -54,9 +54,7 @@ async def test_a_drained_worker_takes_nothing_more_and_another_goes_on(database:
         assert (waiting["reason"], waiting["interruptions"]) == ("interruption", 1)
         later = await drained.enqueue("long")
         # A pause that comes and goes changes nothing for it, nor does a new id.
-        await client.pause_queue("default")
-        drained.worker.beat_now()
-        await drained.until(lambda: "default" in drained.worker._news._paused)
+        await drained.pause("default")
         await client.resume_queue("default")
         drained.worker.beat_now()
         await drained.until(lambda: not drained.worker._news._paused)

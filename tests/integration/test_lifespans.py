@@ -154,8 +154,7 @@ async def test_an_isolated_run_enters_lifespans_of_its_own(
             ]  # fmt: skip
         monkeypatch.setenv(spans.SETUP, "raises")
         # Children that are kept have the old environment: one that has crashed gets a fresh one.
-        await ours.ask("select perdure.pause_queue('default')")
-        await ours.until(lambda: "default" in ours.worker._news._paused)
+        await ours.pause("default")
         for name in ("apart", "apart.plain"):
             task = await ours.enqueue(name)
             await ours.ask("insert into perdure.progress (task_id, crashes) values (%s, 1)", task)

@@ -16,7 +16,7 @@ from tests.kit.running import Running, running
 from tests.kit.stepping import stepped
 
 from perdure.declare.context import TaskContext
-from perdure.run import gate
+from perdure.run import enqueuer, gate
 from perdure.run.gate import Gate
 from perdure.run.options import Options
 from perdure.service import TaskService
@@ -25,7 +25,7 @@ LONG: dict[str, Any] = {"scheduling__polling_delay": "30s", "execution__lease_du
         "execution__beat_interval": "15s"}  # fmt: skip
 ONE_SLOT = LONG | {"execution__concurrency": 1, "execution__prefetch": "0"}
 SOON = 5.0
-"""Seconds: far below every pause of LONG, far above what a loaded machine needs."""
+"""Seconds: far below every pause of these workers, far above what a loaded machine needs."""
 
 
 class Shop:
@@ -90,6 +90,13 @@ async def started_within(worker: Running, shop: Shop, act: Callable[[], Any]) ->
     return time.monotonic() - began
 
 
+@pytest.fixture
+def looks_only_when_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No look of the enqueuer itself comes before SOON."""
+    monkeypatch.setattr(gate, "DOUBT_SECONDS", ())
+
+
+@pytest.mark.usefixtures("looks_only_when_told")
 async def test_an_idle_worker_is_woken_by_a_commit(database: Database) -> None:
     shop = Shop("a")
     shop.go.set()
@@ -166,6 +173,21 @@ async def test_what_comes_while_the_gate_is_opened_closes_it_again(
     database.check_drained()
 
 
+async def test_who_may_not_claim_any_more_closes_the_gate(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with running(database, Shop("a").service, **LONG) as worker:
+        await idle(worker)
+        await worker.pause("default")
+        await worker.until(lambda: not database.rows(AWAITED))
+        await worker.ask("select perdure.resume_queue('default')")
+        worker.worker.beat_now()
+        await idle(worker)
+        monkeypatch.setattr(worker.worker._enqueuer, "_room", lambda *_: 0)
+        worker.worker._enqueuer.loop.wake()
+        await worker.until(lambda: not database.rows(AWAITED))
+
+
 async def test_who_found_the_gate_closed_and_commits_later_is_not_forgotten(
     database: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -201,7 +223,10 @@ async def test_a_worker_that_leaves_closes_what_it_has_opened_and_nothing_else(
     assert database.rows(AWAITED)
 
 
-async def test_without_wake_ups_tasks_are_found_by_looking(database: Database) -> None:
+async def test_without_wake_ups_tasks_are_found_by_looking(
+    database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(enqueuer, "IDLE_SECONDS", 60.0)  # that is for who hears them
     shop = Shop("a")
     shop.go.set()
     async with (
@@ -228,6 +253,7 @@ async def test_a_due_time_is_kept_without_waiting_for_a_beat(database: Database)
         assert 0 <= (task["started_at"] - task["run_at"]).total_seconds() < SOON
 
 
+@pytest.mark.usefixtures("looks_only_when_told")
 async def test_a_task_of_a_queue_that_was_never_used_is_found_soon(database: Database) -> None:
     shop = Shop("a")
     shop.go.set()

@@ -108,6 +108,12 @@ class Running:
                 raise AssertionError(f"not within {timeout} s: {question}")
             await asyncio.sleep(0.01)
 
+    async def pause(self, queue: str) -> None:
+        """Pause a queue, and wait until the worker has heard of it: from then on it claims none."""
+        await self.ask("select perdure.pause_queue(%s)", queue)
+        self.worker.beat_now()
+        await self.until(lambda: queue in self.worker._news._paused)
+
     async def past(self, task_id: int) -> None:
         """Make a waiting task due now, by moving its time, and let the worker know."""
         await self.ask(
@@ -127,7 +133,10 @@ def cut_off(session: Session) -> None:
 async def running(
     database: Database, service: TaskService, *, options: Options | None = None, **settings: object
 ) -> AsyncIterator[Running]:
-    """Run a worker of the service on the test's database; settings with `__` for the dot."""
+    """Run a worker of the service on the test's database; settings with `__` for the dot.
+
+    Its lease is that of CALM unless one is said.
+    """
     given = {**CALM, **settings}
     values = QUICK | {key.replace("__", "."): value for key, value in given.items()}
     service.override({**values, "dsn": database.dsn})

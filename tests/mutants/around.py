@@ -75,8 +75,11 @@ MUTANTS: Final = (
         name="X18",
         says="an idle enqueuer that hears no wake-ups does not look by itself",
         file="service/perdure/run/enqueuer.py",
-        old="not lanes:\n            return tuning.polling_delay",
-        new="not lanes:\n            return None",
+        old=(
+            "not lanes:\n            await self._gate.close(session)\n"
+            "            return tuning.polling_delay"
+        ),
+        new="not lanes:\n            await self._gate.close(session)\n            return None",
         tests=WAKEUPS,
         red=("test_without_wake_ups_tasks_are_found_by_looking",),
     ),
@@ -88,6 +91,15 @@ MUTANTS: Final = (
         new="found = await self._claim(session, self._room",
         tests=WAKEUPS,
         red=("test_what_comes_while_the_gate_is_opened_closes_it_again",),
+    ),
+    Mutant(
+        name="X18c",
+        says="who has no free slot any more leaves the gate open",
+        file="service/perdure/run/enqueuer.py",
+        old="if most <= 0:\n            await self._gate.close(session)\n",
+        new="if most <= 0:\n",
+        tests=WAKEUPS,
+        red=("test_who_may_not_claim_any_more_closes_the_gate",),
     ),
     Mutant(
         name="X19",

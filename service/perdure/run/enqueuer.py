@@ -206,12 +206,14 @@ class Enqueuer:
     async def _look(self, session: Session, tuning: Tuning) -> float | None:
         demand = self._demand()
         if not demand.open:
+            await self._gate.close(session)
             return tuning.polling_delay
         await self.lanes.refresh(session)
         if self._singletons.names and self._clock() >= self._singletons.look_at:
             await self._claim_singletons(session, tuning)
         most = self._room(demand, tuning)
         if most <= 0:
+            await self._gate.close(session)
             if self.buffer:
                 return min(tuning.polling_delay, AGE_SECONDS_MAX / 2)
             return tuning.polling_delay if self._singletons.names else None
@@ -289,6 +291,7 @@ class Enqueuer:
         """Nothing to do: open the gate for wake-ups, then look once more before a long wait."""
         lanes = (*self.lanes.served, *self._singletons.lanes)
         if not self.listening or not lanes:
+            await self._gate.close(session)
             return tuning.polling_delay
         if self._gate.restless():
             return min(LOOK_SECONDS, tuning.polling_delay)
