@@ -135,7 +135,7 @@ def test_a_handler_that_ignores_cancellation_does_not_hold_the_exit(fleet: Fleet
         " join perdure.attempts as a on a.task_id = t.id", (task,)
     )  # fmt: skip
     assert row[0][:3] == ("scheduled", "interruption", None)
-    assert 0.9 <= row[0][3] < 3
+    assert 0.9 <= row[0][3] < 2
     written = len(fleet.ledger.records(task_id=task))
     second = fleet.start()
     until(lambda: ended(database, 1))

@@ -189,7 +189,7 @@ def test_after_an_outage_of_three_leases_no_living_worker_is_taken_for_dead(
 
 def both_beat(database: Database) -> bool:
     """Whether both workers have beaten more than once since the server has started."""
-    question = f"select count(*) = 2 {BEATEN} + interval '1.5 s'"
+    question = f"select count(*) = 2 {BEATEN} + interval '{3 * BEAT} s'"
     try:
         return bool(database.value(question))
     except psycopg.OperationalError:

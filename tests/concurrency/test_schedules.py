@@ -38,7 +38,7 @@ def by_hand(database: Database) -> Iterator[Looker]:
 def test_a_look_passes_over_what_an_open_transaction_holds(
     by_hand: Looker, call: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(firing, "SECONDS_MOST", 60)
+    monkeypatch.setattr(firing, "SECONDS_MOST", 60)  # both in one look, however slow it is
     by_hand.put("other", every="60 seconds")
     by_hand.session.connection.execute("set lock_timeout = '1ms'")
     with psycopg.connect(by_hand.database.dsn) as other:

@@ -8,7 +8,16 @@ from pathlib import Path
 import pytest
 from tests.kit.databases import Database
 from tests.kit.fleet import Fleet, Process, until
-from tests.kit.relay import QUICK_BEATS, counters, ended, enqueue, opened_gate, report
+from tests.kit.relay import (
+    QUICK_BEATS,
+    claimed,
+    counters,
+    ended,
+    enqueue,
+    note_claims,
+    opened_gate,
+    report,
+)
 
 
 @pytest.fixture
@@ -69,17 +78,12 @@ def test_neighbours_that_are_only_prefetched_when_their_worker_dies_are_not_touc
     (poison,) = enqueue(database, "poison", how="gated")
     neighbours = enqueue(database, "neighbour", 20)
     options = {**QUICK_BEATS, "execution__concurrency": "1", "execution__prefetch": "30"}
-    # Noted, as a worker gives back what has waited for a second.
-    database.execute("""
-        create table taken (tasks int);
-        create function take() returns trigger language plpgsql as $$
-            begin insert into public.taken values (cardinality(new.task_ids)); return null; end $$;
-        create trigger taken after insert on perdure.leases for each row execute function take()""")
+    note_claims(database)
     workers = []
     for _ in range(2):
-        database.execute("truncate taken")
+        database.execute("truncate claims")
         workers.append(fleet.start(**options))
-        until(lambda: database.value("select sum(tasks) >= 21 from taken"))
+        until(lambda: claimed(database) >= 21)
         with opened_gate(fleet):
             died(fleet, workers[-1])
     last = fleet.start(**options)

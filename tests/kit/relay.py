@@ -30,6 +30,21 @@ def enqueue(database: Database, name: str, count: int = 1, **metadata: object) -
     return [id_ for (id_,) in rows]
 
 
+def note_claims(database: Database) -> None:
+    """Note what is claimed: who prefetches gives back what has waited for a slot for a second."""
+    database.execute("""
+        create table claims (tasks int);
+        create function note_claim() returns trigger language plpgsql as $$
+            begin insert into public.claims values (cardinality(new.task_ids)); return null; end $$;
+        create trigger noted after insert on perdure.leases
+            for each row execute function note_claim()""")
+
+
+def claimed(database: Database) -> int:
+    """How many tasks were claimed since `note_claims`, or since `claims` was emptied."""
+    return int(database.value("select coalesce(sum(tasks), 0) from claims"))
+
+
 def ended(database: Database, count: int) -> bool:
     """Whether so many tasks have ended."""
     return bool(database.value("select count(*) from perdure.outcomes") >= count)

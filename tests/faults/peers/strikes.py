@@ -9,7 +9,7 @@ from typing import ClassVar
 
 from tests.faults.peers.adapter import POISON
 from tests.faults.peers.scene import BATCHES, PATIENCE_SECONDS, Loss, Scene
-from tests.kit.fleet import came
+from tests.kit.fleet import until
 
 from perdure.embedded import EmbeddedServer
 
@@ -104,7 +104,7 @@ class Cut(Fault):
 
     def heal(self, scene: Scene) -> None:
         """Note when it happened, all of them."""
-        came(lambda: scene.cutter.due == 0, PATIENCE_SECONDS)
+        until(lambda: scene.cutter.due == 0, PATIENCE_SECONDS)
         scene.losses += [Loss(at) for at in scene.cutter.times]
 
 
