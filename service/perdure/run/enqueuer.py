@@ -217,20 +217,15 @@ class Enqueuer:
             if self.buffer:
                 return min(tuning.polling_delay, AGE_SECONDS_MAX / 2)
             return tuning.polling_delay if self._singletons.names else None
-        found = await self._take(session, most, tuning)
-        if found or not self._positions.exhausted:
-            return 0
-        self.sweeps += 1
-        return await self._idle(session, tuning)
-
-    async def _take(self, session: Session, most: int, tuning: Tuning) -> int:
-        """Plan and claim, and close the gate if there was work; how many came."""
         found = await self._claim(session, most, tuning)
         if found:
             # What has come starts before anything else is asked of the database.
             await asyncio.sleep(0)
         await self._gate.after_look(session, found)
-        return found
+        if found or not self._positions.exhausted:
+            return 0
+        self.sweeps += 1
+        return await self._idle(session, tuning)
 
     async def _claim(self, session: Session, most: int, tuning: Tuning) -> int:
         """Plan and claim; how many came."""
@@ -299,7 +294,7 @@ class Enqueuer:
         queues = sorted({lane.queue for lane in lanes})
         opened = await self._gate.open(session, queues, pause)
         if opened:
-            found = await self._take(session, self._room(self._demand(), tuning), tuning)
+            found = await self._claim(session, self._room(self._demand(), tuning), tuning)
             if found or await self._claim_singletons(session, tuning):
                 return 0
         return self._gate.pause(pause)
