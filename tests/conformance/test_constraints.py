@@ -372,8 +372,10 @@ async def test_a_constraint_that_is_declared_false_holds_in_no_worker(database: 
         await first.until(lambda: probed.started or unprobed.started)
         assert (await first.ask(said.format("false")))[0]["answer"] == "changed"
         await all_believe(0, 0)
-        row = await first.state(task, "pending")
-        assert counters(row) == (1, 0, 1, 0)
+        # Who hears of it later may have begun the run that the other one has given back.
+        row = await first.state(task, "pending", "scheduled")
+        attempt, failures, interruptions, crashes = counters(row)
+        assert (failures, interruptions, crashes) == (0, attempt, 0)
         assert (await first.ask(said.format("null")))[0]["answer"] == "changed"
         await all_believe(1, 0)
         probed.go.set()
