@@ -272,6 +272,8 @@ async def test_a_broken_schedule_is_mended_by_a_put_and_a_finished_one_stays(
         over = await s.planned("end")
         assert (over.state, over.next_fire_at, over.fired) == ("finished", None, 1)
         assert await s.client.preview_schedule("end") == []
+        (fire,) = await s.client.schedule_fires("end")
+        await s.worker.ended(fire.task_id)
         assert (await s.client.run_schedule("end")).answer == "fired"
 
 
