@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, ExitStack
 from pathlib import Path
@@ -13,8 +14,9 @@ import pytest
 from tests.faults.pgbouncer import PgBouncer
 from tests.kit.databases import Database, Server
 from tests.kit.debian import PackageMissingError
-from tests.kit.fleet import CALM, Fleet, Process, until
+from tests.kit.fleet import CALM, PATIENCE, Fleet, Process, stopped, until
 from tests.kit.lacking import lacking
+from tests.kit.proxy import proxied
 from tests.kit.relay import ended, enqueue
 from tests.kit.running import Running, running
 from tests.kit.whole import PAGES, service
@@ -133,6 +135,29 @@ def test_sigterm_hands_a_task_over_and_sigkill_does_not_lose_it(
     assert starts == sorted(set(starts))
     stop(third)
     database.check_drained()
+
+
+def test_a_worker_frozen_before_the_commit_of_its_beat_keeps_no_task_from_others(
+    database: Database, behind: Database, fleet: Fleet
+) -> None:
+    frozen, over = threading.Event(), threading.Event()
+    with proxied(behind.dsn) as proxy:
+        first = fleet.start(dsn=proxy.dsn, **OFF)
+        (paged,) = enqueue(database, "pages", n=100)
+        until(lambda: len(fleet.ledger.records("page", paged)) >= 2)
+
+        def freeze() -> None:
+            first.signal(signal.SIGSTOP)
+            frozen.set()
+            over.wait()
+
+        proxy.cut(b'"perdure".beat(', then=freeze)
+        assert frozen.wait(PATIENCE)
+        with stopped(first):
+            fleet.start(**OFF)
+            until(lambda: ended(database, 1))
+            over.set()
+        stop(first)
 
 
 @pytest.fixture

@@ -44,8 +44,8 @@ def test_every_right_of_every_login_is_as_committed(logins: Logins, tmp_path: Pa
     assert privileges(logins) == committed
 
 
-# COPY, RESET and VACUUM cannot be prepared (other tests run them); grant is the owner's.
-NOT_PREPARED = {"copy", "grant", "unbound", "vacuum"}
+# BEGIN, COPY, RESET and VACUUM cannot be prepared (other tests run them); grant is the owner's.
+NOT_PREPARED = {"begin", "copy", "grant", "unbound", "vacuum"}
 OF_OPERATORS = {
     "drain_worker", "erase", "pause_queue", "repair", "resume_queue", "set_constraint",
     "worker_states",

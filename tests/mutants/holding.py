@@ -17,6 +17,7 @@ HOLDING: Final = "tests/integration/test_holding.py"
 COMPLETER: Final = "tests/integration/test_completer.py"
 BY_HAND: Final = "tests/integration/test_functions.py"
 PLANS: Final = "tests/integration/test_plans.py"
+IDLE: Final = "tests/integration/test_idle_transactions.py"
 READ_ONLY: Final = "tests/integration/test_read_only.py"
 BESIDE: Final = "tests/integration/test_beside.py"
 SERVER_CLOCK: Final = "tests/chaos/test_server_clock.py"
@@ -192,6 +193,15 @@ taken as materialized (
         new="    perform concat(",
         tests=BY_HAND,
         red=("test_the_fence_bounds_the_transaction_of_a_worker_said_to_be_dead",),
+    ),
+    Mutant(
+        name="X15b",
+        says="a worker that is frozen before a COMMIT keeps what it has locked",
+        file=f"{STATEMENTS}/begin.sql",
+        old="_session_timeout = %(milliseconds)s",
+        new="_session_timeout = 0 -- %(milliseconds)s",
+        tests=IDLE,
+        red=("test_the_server_ends_what_is_not_committed",),
     ),
     Mutant(
         name="X16",

@@ -37,6 +37,7 @@ def open_database(
         connection_parameters(settings),
         schema_name or persistence.schema_name,
         statement_seconds=persistence.statement_timeout / _SECOND,
+        idle_seconds=settings.execution.lease_duration / _SECOND,
         prepare=_PREPARE[persistence.prepared_statements],
         pool_min_size=persistence.pool_min_size,
         pool_max_size=persistence.pool_max_size,

@@ -13,7 +13,8 @@ from perdure.run.events import LifespanFailed
 from perdure.run.slots import Threads
 from perdure.store import binding
 from perdure.store.commit import committed, committed_sync
-from perdure.store.database import Database, left_if_read_only
+from perdure.store.database import Database
+from perdure.store.faults import left_if_read_only
 from perdure.store.operations import Added, Operation, inputs
 from perdure.store.perform import perform, perform_sync
 from perdure.tasks.places import Claimed, InputRow, Saved

@@ -24,8 +24,8 @@ from perdure.run.slots import Threads
 from perdure.settings import Settings
 from perdure.store import binding, queue
 from perdure.store.commit import committed
-from perdure.store.database import Database, Session, left_if_read_only
-from perdure.store.faults import is_refusal, translated
+from perdure.store.database import Database, Session
+from perdure.store.faults import is_refusal, left_if_read_only, translated
 from perdure.store.operations import Added, Operation, inputs
 from perdure.store.perform import perform
 from perdure.store.queue import Saving, Settling, move_document, saved_document

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from perdure.declare.kind import Answer, Enqueued, NewTask
 from perdure.run.port import FencedRun
 from perdure.store import binding
-from perdure.store.database import left_if_read_only
+from perdure.store.faults import left_if_read_only
 from perdure.tasks.places import InputRow, Saved
 from perdure.tasks.policies import RetryDefaults
 

@@ -19,9 +19,10 @@ from psycopg.conninfo import make_conninfo
 from psycopg.types.numeric import Int8Dumper
 from psycopg_pool import AsyncConnectionPool, ConnectionPool
 
-from perdure.store.faults import translated
-from perdure.store.schema import in_statement
+from perdure.store.faults import left_if_read_only, translated
+from perdure.store.schema import in_statement, statement
 from perdure.store.timeline import Timeline
+from perdure.store.transactions import begun, begun_sync
 from perdure.store.version import require_version
 
 Row: TypeAlias = tuple[Any, ...]
@@ -36,19 +37,6 @@ _PLANNER = (
 _ISOLATION = "-c default_transaction_isolation=read\\ committed"
 REPLY_MARGIN_SECONDS = 5.0
 """Beyond the server's bound on a statement, before its reply is given up."""
-_ReadOnly = psycopg.errors.ReadOnlySqlTransaction
-
-
-@contextmanager
-def left_if_read_only(connection: AsyncConnection[Row] | Connection[Row]) -> Iterator[None]:
-    """Within it, a connection whose server takes no writes any more is closed: the server has been
-    demoted under it, and whoever has taken its place is found by connecting anew."""
-    try:
-        yield
-    except Exception as error:
-        if isinstance(error, _ReadOnly) or isinstance(error.__cause__, _ReadOnly):
-            connection.pgconn.finish()
-        raise
 
 
 def _has_rows(cursor: AsyncCursor[Row]) -> bool:
@@ -87,22 +75,20 @@ class Session:
 
     async def run(self, name: str, params: Params) -> list[Row]:
         """Execute the statement called `name`; its rows, or [] if it returns none."""
-        cursor = self._cursor
-        text = self._database.text(name)
-        with left_if_read_only(self._connection):
-            async with asyncio.timeout(self._database.reply_seconds):
-                if self._database.pooled:
-                    async with self._connection.transaction():
-                        await cursor.execute(text, params)
-                        return await cursor.fetchall() if _has_rows(cursor) else []
-                await cursor.execute(text, params, prepare=self._database.prepare)
-                return await cursor.fetchall() if _has_rows(cursor) else []
+        async with asyncio.timeout(self._database.reply_seconds):
+            if self._database.pooled:
+                async with begun(self._connection, self._database.begin):
+                    return await self._execute(name, params)
+            return await self._execute(name, params)
 
     async def run_at_once(self, name: str, params: Params) -> list[Row]:
         """The same; but a lock that is not free within a moment is psycopg's LockNotAvailable."""
-        async with asyncio.timeout(self._database.reply_seconds), self._connection.transaction():
-            await self.run("do_not_wait", {})
-            return await self.run(name, params)
+        async with (
+            asyncio.timeout(self._database.reply_seconds),
+            begun(self._connection, self._database.begin),
+        ):
+            await self._execute("do_not_wait", {})
+            return await self._execute(name, params)
 
     async def count(self, name: str, params: Params) -> int:
         """Execute the statement called `name`; the number of rows that it changed."""
@@ -112,6 +98,12 @@ class Session:
     async def close(self) -> None:
         """Close the connection."""
         await self._connection.close()
+
+    async def _execute(self, name: str, params: Params) -> list[Row]:
+        cursor, text = self._cursor, self._database.text(name)
+        with left_if_read_only(self._connection):
+            await cursor.execute(text, params, prepare=self._database.prepare)
+            return await cursor.fetchall() if _has_rows(cursor) else []
 
 
 class SyncSession:
@@ -129,7 +121,7 @@ class SyncSession:
         text = self._database.text(name)
         with left_if_read_only(self.connection):
             if self._database.pooled and not alone:
-                with self.connection.transaction():
+                with begun_sync(self.connection, self._database.begin):
                     cursor = self.connection.execute(text, params)
                     return cursor.fetchall() if cursor.description else []
             cursor = self.connection.execute(text, params, prepare=self._database.prepare)
@@ -176,6 +168,7 @@ class Database:
         parameters: connection parameters of libpq (`settings.connection_parameters`).
         schema_name: the schema; any name that `quote_schema` accepts.
         statement_seconds: bound on one statement, in seconds.
+        idle_seconds: how long a transaction of ours may lie idle, a second at least.
         prepare: None lets the driver decide; False never prepares.
         pool_min_size, pool_max_size: connections of the pool for handlers and clients.
     """
@@ -186,6 +179,7 @@ class Database:
         schema_name: str = "perdure",
         *,
         statement_seconds: float = 30.0,
+        idle_seconds: float = 10.0,
         prepare: bool | None = None,
         pool_min_size: int = 1,
         pool_max_size: int = 8,
@@ -198,6 +192,9 @@ class Database:
         self.timeline = Timeline()
         self._parameters = dict(parameters)
         self._texts = statements(schema_name)
+        milliseconds = round(max(idle_seconds, 1.0) * 1000)
+        self.begin = statement("begin", schema_name) % {"milliseconds": milliseconds}
+        """What a transaction of ours begins with."""
         self._pool_sizes = (pool_min_size, pool_max_size)
         self._pool: AsyncConnectionPool[AsyncConnection[Row]] | None = None
         self._sync_pool: ConnectionPool[Connection[Row]] | None = None

@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 import psycopg
+from psycopg import AsyncConnection, Connection
 from psycopg_pool import PoolTimeout
 
 from perdure.errors import (
@@ -106,3 +108,16 @@ def translated(connecting: Mapping[str, object] | None = None) -> Iterator[None]
         ) from None
     except (psycopg.Error, OSError) as error:
         raise (unreachable(error, connecting) if connecting else translate(error)) from error
+
+
+@contextmanager
+def left_if_read_only(connection: AsyncConnection[Any] | Connection[Any]) -> Iterator[None]:
+    """Within it, a connection whose server takes no writes any more is closed: the server has been
+    demoted under it, and whoever has taken its place is found by connecting anew."""
+    try:
+        yield
+    except Exception as error:
+        of_it = psycopg.errors.ReadOnlySqlTransaction
+        if isinstance(error, of_it) or isinstance(error.__cause__, of_it):
+            connection.pgconn.finish()
+        raise

@@ -22,6 +22,7 @@ from perdure.store.commit import AGAIN, AnyConnection, Commit, is_lost
 from perdure.store.database import Database, Params, Row
 from perdure.store.faults import translate
 from perdure.store.operations import Operation, Repeat
+from perdure.store.transactions import begun, begun_sync
 
 A = TypeVar("A")
 
@@ -264,7 +265,7 @@ async def _run(
     text = database.text(operation.statement)
     async with asyncio.timeout(database.reply_seconds):
         if database.pooled and _is_idle(connection):
-            async with connection.transaction():
+            async with begun(connection, database.begin):
                 cursor = await connection.execute(text, operation.params)
                 return await cursor.fetchall()
         cursor = await connection.execute(text, operation.params, prepare=database.prepare)
@@ -276,7 +277,7 @@ def _run_sync(
 ) -> list[Row]:
     text = database.text(operation.statement)
     if database.pooled and _is_idle(connection):
-        with connection.transaction():
+        with begun_sync(connection, database.begin):
             return connection.execute(text, operation.params).fetchall()
     return connection.execute(text, operation.params, prepare=database.prepare).fetchall()
 

@@ -1,0 +1,39 @@
+"""Transactions of ours: the server ends those that nobody goes on with."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
+from typing import Any
+
+import psycopg
+from psycopg import AsyncConnection, Connection
+
+
+@asynccontextmanager
+async def begun(connection: AsyncConnection[Any], begin: str) -> AsyncIterator[None]:
+    """A transaction for the block, on a connection in autocommit mode that is in none.
+
+    Unlike the driver's own it begins with a statement of ours: what bounds it costs no round trip.
+    """
+    try:
+        await connection.execute(begin)
+        yield
+    except BaseException:
+        with suppress(psycopg.Error):  # The connection may be the reason.
+            await connection.rollback()
+        raise
+    await connection.commit()
+
+
+@contextmanager
+def begun_sync(connection: Connection[Any], begin: str) -> Iterator[None]:
+    """The same for a thread."""
+    try:
+        connection.execute(begin)
+        yield
+    except BaseException:
+        with suppress(psycopg.Error):
+            connection.rollback()
+        raise
+    connection.commit()
