@@ -207,6 +207,7 @@ async def test_cancelled_then_killed_is_cancelled_and_not_run_again(
         task_id = database.value("insert into perdure.tasks (name) values ('gate') returning id")
         worker = fleet.start()
         until(lambda: database.value("select running from perdure.workers") == [task_id])
+        until(lambda: fleet.ledger.records("start", task_id))
         with stopped(worker):
             assert database.value("select perdure.cancel(%s)", [task_id]) == "requested"
             worker.kill()
@@ -230,6 +231,7 @@ async def test_cancelled_then_asked_to_shut_down_is_cancelled(
         )
         worker = fleet.start()
         until(lambda: database.value("select running from perdure.workers") == [task_id])
+        until(lambda: fleet.ledger.records("start", task_id))
         with stopped(worker):
             assert database.value("select perdure.cancel(%s)", [task_id]) == "requested"
             worker.signal(signal.SIGTERM)

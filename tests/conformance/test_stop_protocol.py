@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from tests.kit.databases import Database
+from tests.kit.fleet import PATIENCE
 from tests.kit.running import Running, running
 
 from perdure.declare.context import TaskContext
@@ -31,11 +32,13 @@ async def runs_of(run: Running, task_id: int) -> list[tuple[Any, ...]]:
     return [tuple(row.values()) for row in rows]
 
 
-def soft(name: str, handler: Any) -> Callable[[TaskBuilder[Any, Any, Any, Any]], object]:
-    """A task that is asked to stop after a moment, and cancelled a moment later."""
+def soft(
+    name: str, handler: Any, grace: float = 0.05
+) -> Callable[[TaskBuilder[Any, Any, Any, Any]], object]:
+    """A task that is asked to stop after a moment, and cancelled `grace` seconds later."""
 
     def said(task: TaskBuilder[Any, Any, Any, Any]) -> None:
-        task.named(name).handled_by(handler).with_timeout(soft=0.05).with_stop_grace(0.05)
+        task.named(name).handled_by(handler).with_timeout(soft=0.05).with_stop_grace(grace)
 
     return said
 
@@ -189,7 +192,8 @@ async def test_a_handler_that_returns_within_the_grace_is_completed(
         context.stop.wait()
         return "just in time"
 
-    async with running(database, builder.build()) as run:
+    grace: dict[str, Any] = {"execution__stop_grace": "20s", "execution__shutdown_grace": "25s"}
+    async with running(database, builder.build(), **grace) as run:
         task = await run.enqueue(mode)
         await asyncio.to_thread(began.wait)
     row = await run.task(task)
@@ -216,7 +220,7 @@ async def test_what_returns_after_the_soft_timeout_counts(database: Database, mo
         return "late"
 
     for name, handler in (("async", finishes), ("sync", finishes_in_a_thread)):
-        builder.add_task(soft(name, handler))
+        builder.add_task(soft(name, handler, PATIENCE))
     async with running(database, builder.build()) as run:
         row = await run.ended(await run.enqueue(mode))
         assert (row["state"], row["result"], row["failures"]) == ("completed", "late", 0)
@@ -242,7 +246,7 @@ async def test_any_outcome_that_is_returned_after_the_soft_timeout_counts(
         await context.stop.wait()
         return after
 
-    builder.add_task(lambda task: task.named("slow").handled_by(gives_up).with_timeout(soft=0.05))
+    builder.add_task(soft("slow", gives_up, PATIENCE))
     async with running(database, builder.build()) as run:
         row = await run.ended(await run.enqueue("slow"))
         assert (row["state"], row["error"]["kind"]) == (state, kind)

@@ -108,6 +108,7 @@ async def test_what_replaces_a_running_task_starts_after_its_worker_was_killed(
         ((old, _),) = database.rows(ENQUEUE, ["alone", "{}", "replace"])
         first = fleet.start()
         until(lambda: database.value("select running from perdure.workers") == [old])
+        until(lambda: fleet.ledger.records("runs", old))
         fleet.start()
         until(lambda: database.value("select count(*) from perdure.workers") == 2)
         # Deaf from here on: it neither hears the request to stop nor ends the run.
