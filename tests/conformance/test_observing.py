@@ -59,14 +59,42 @@ async def test_progress_is_seen_while_a_task_runs_and_its_last_value_after_it(
         context.progress(10, 10, "last")
 
     builder.task("steps")(steps if handler == "async" else steps_in_thread)
-    async with running(database, builder.build()) as worker:
+    # A beat would come too late: each report is written by itself.
+    async with running(database, builder.build(), **SLOW) as worker:
         task = await worker.enqueue("steps")
         for expected, gate in (({"done": 1, "message": "first"}, half), ({"done": 5}, go_on)):
-            shown = await worker.until(partial(holds, worker, task, expected), timeout=2)
+            shown = await worker.until(partial(holds, worker, task, expected))
             assert shown["total"] == 10
             assert (await worker.task(task))["state"] == "running"
             gate.set()
         row = await worker.ended(task)
+        assert row["progress"] == {"done": 10, "total": 10, "message": "last"}
+        assert (row["state"], row["attempt"]) == ("completed", 1)
+    database.check_drained()
+
+
+@pytest.mark.conformance("C105")
+@pytest.mark.parametrize("handler", ["async", "thread"])
+async def test_what_a_transaction_that_ends_the_run_reports_is_its_last_progress(
+    database: Database, handler: str
+) -> None:
+    builder = TaskService.builder()
+
+    async def ends(context: Context) -> None:
+        async with context.transaction():
+            pass
+        async with context.transaction(result=None):
+            context.progress(10, 10, "last")
+
+    def ends_in_thread(context: SyncTaskContext[dict[str, Any], None]) -> None:
+        with context.transaction():
+            pass
+        with context.transaction(result=None):
+            context.progress(10, 10, "last")
+
+    builder.task("ends")(ends if handler == "async" else ends_in_thread)
+    async with running(database, builder.build()) as worker:
+        row = await worker.ended(await worker.enqueue("ends"))
         assert row["progress"] == {"done": 10, "total": 10, "message": "last"}
         assert (row["state"], row["attempt"]) == ("completed", 1)
     database.check_drained()

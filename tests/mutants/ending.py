@@ -20,6 +20,7 @@ FENCE: Final = "tests/integration/test_fence.py"
 LEASES: Final = "tests/chaos/test_leases.py"
 SETTLE: Final = "tests/integration/test_settle.py"
 TRANSACTIONS: Final = "tests/conformance/test_transactions.py"
+OBSERVING: Final = "tests/conformance/test_observing.py"
 OPEN: Final = "tests/integration/test_open_transactions.py"
 SAVES: Final = "tests/unit/run/test_saves.py"
 PAIRS: Final = "tests/concurrency/test_pairs.py"
@@ -207,6 +208,15 @@ MUTANTS: Final = (
         new="null;",
         tests=OPEN,
         red=("test_a_completion_beside_an_open_transaction_of_its_own_run_fails_soon",),
+    ),
+    Mutant(
+        name="X61",
+        says="a run that ends in a transaction trusts that its last progress is on its way",
+        file=f"{RUN}/port.py",
+        old="self.started_at, move, self._last_report)",
+        new="self.started_at, move, self.progress)",
+        tests=OBSERVING,
+        red=("test_what_a_transaction_that_ends_the_run_reports_is_its_last_progress",),
     ),
     Mutant(
         name="X60",

@@ -99,8 +99,9 @@ class FencedRun:
     lease of its own, so that no open transaction stands in its neighbours' way.
     """
 
-    __slots__ = ("_own", "_reported", "_separating", "_wrote", "attempt", "claimed", "lease",
-                 "progress", "started", "task_id", "timeline", "tools")  # fmt: skip
+    __slots__ = ("_last_report", "_own", "_reported", "_separating", "_wrote", "attempt",
+                 "claimed", "lease", "progress", "started", "task_id", "timeline",
+                 "tools")  # fmt: skip
 
     def __init__(self, claimed: Claimed, tools: Tools) -> None:
         self.claimed = claimed
@@ -110,11 +111,12 @@ class FencedRun:
         self.attempt = claimed.attempt + 1
         self.started = 0.0
         self.progress: str | None = None
-        """The last report as JSON text that has not been written yet."""
+        """The last report as JSON text, if the completer does not have it yet."""
         self.timeline = tools.database.timeline.number
         self._wrote = claimed.execution_metadata is not None or claimed.steps is not None
         self._own = False
         self._reported: float | None = None
+        self._last_report: str | None = None
         self._separating: OwnLease | None = None
 
     @property
@@ -146,7 +148,7 @@ class FencedRun:
     def report(self, progress: str) -> None:
         """As RunPort: the first at once, later ones with a pause between; the last with the end."""
         due = self.progress is None
-        self.progress = progress
+        self.progress = self._last_report = progress
         if not due:
             return
         now = time.monotonic()
@@ -302,7 +304,8 @@ class FencedRun:
         self.check_size(saved)
         goal = Ended(state="completed", result=self.tools.registry[self.claimed.name].kept(result))
         move = Move(to=goal, attempt=self.attempt, saved=saved, explicit=True)
-        settling = Settling(self.lease, self.task_id, self.started_at, move, self.progress)
+        # Also one that the completer has: it may come too late.
+        settling = Settling(self.lease, self.task_id, self.started_at, move, self._last_report)
         return {"worker": self.tools.worker_id(), "move": move_document(settling)}
 
     def check_result(self, result: str) -> None:
