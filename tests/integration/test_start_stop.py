@@ -45,11 +45,15 @@ class Held:
         builder = TaskService.builder()
         builder.on("worker.stopped", self.stopped.append)
         builder.task("hold")(self.run)
+        builder.task("short")(self.end)
         self.service: TaskService = builder.build()
 
     async def run(self, context: TaskContext[dict[str, Any], None]) -> None:
         self.began.set()
         await self.go.wait()
+
+    async def end(self, context: TaskContext[dict[str, Any], None]) -> None:
+        """End at once."""
 
 
 def enqueue(database: Database, name: str) -> int:
@@ -157,6 +161,23 @@ def test_a_reload_during_a_stop_does_not_hold_it_up(database: Database, tmp_path
         assert worker.wait(10) == 0
         assert time.monotonic() - asked < GRACE - 0.5
     assert database.value("select count(*) from perdure.ready") == 1
+
+
+async def test_a_stop_that_has_no_time_left_closes_its_connections_all_the_same(
+    database: Database,
+) -> None:
+    names = "('perdure claim', 'perdure flush')"
+    left = f"select from pg_stat_activity where application_name in {names}"
+    with psycopg.connect(database.dsn) as other:
+        async with running(database, Held().service, execution__shutdown_grace="1s") as worker:
+            await worker.ended(await worker.enqueue("short"))
+            assert len(database.rows(left)) == 2
+            (beat,) = beats()
+            # The beat waits for this with its last word, for longer than the stop may take.
+            other.execute("lock table perdure.workers")
+        await worker.until(lambda: not database.rows(left))
+        assert beat.is_alive()
+    await asyncio.to_thread(beat.join, PATIENCE)
 
 
 async def test_a_beat_that_is_never_answered_hangs_up_and_goes_on(

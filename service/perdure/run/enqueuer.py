@@ -181,10 +181,12 @@ class Enqueuer:
         """Stop, in the middle of a turn if need be, and close the connection."""
         await self.loop.cancel()
         if self._session is not None:
-            # In vain where the database is away: then it closes by itself, in time.
-            with suppress(Exception):
-                await self._gate.close(self._session)
-            await self._session.close()
+            try:
+                # In vain where the database is away: then it closes by itself, in time.
+                with suppress(Exception):
+                    await self._gate.close(self._session)
+            finally:
+                await self._session.close()
 
     async def once(self) -> float | None:
         """One turn: hand back, plan, claim; how long to wait for the next."""

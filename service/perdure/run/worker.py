@@ -303,12 +303,12 @@ class Worker:
         async with bounded(max(CLOSING_SECONDS_MIN, began + grace - time.monotonic())):
             await self._lifespans.leave()
         left = began + grace + LAST_RELEASE_SECONDS - time.monotonic()
+        closing = asyncio.gather(self._enqueuer.close(), self._completer.close())
         async with bounded(max(CLOSING_SECONDS_MIN, left)):
             await self._constraints.close()
             await self._children.close()
             await asyncio.to_thread(self._beat.stop)
-            await self._enqueuer.close()
-            await self._completer.close()
+            await asyncio.shield(closing)
             self.clean = not self._lifespans.entered
         self._threads.close()
         if self._completer.backlog:
