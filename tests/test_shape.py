@@ -288,7 +288,9 @@ def test_every_exception_is_still_needed(rule: Rule) -> None:
 
 def statement_names(text: str) -> set[str]:
     """The statements that this code runs by name."""
-    runs = re.compile(r".*\.(run|count|text|_?run_on)|statement|Operation|binding\.execute(_sync)?")
+    runs = re.compile(
+        r".*\.(_?run|count|text|_?run_on)|statement|Operation|binding\.execute(_sync)?"
+    )
     return {
         next(a.value for a in node.args if isinstance(a, ast.Constant) and isinstance(a.value, str))
         for node in ast.walk(ast.parse(text))

@@ -115,7 +115,7 @@ def test_a_worker_process_carries_every_kind_of_run(database: Database, fleet: F
 def test_sigterm_hands_a_task_over_and_sigkill_does_not_lose_it(
     database: Database, fleet: Fleet
 ) -> None:
-    first = fleet.start(**OFF)
+    first = fleet.start(**OFF, **CALM)
     (paged,) = enqueue(database, "pages", n=400)
     until(lambda: len(fleet.ledger.records("page", paged)) >= 2)
     stop(first)
@@ -124,7 +124,7 @@ def test_sigterm_hands_a_task_over_and_sigkill_does_not_lose_it(
     second = fleet.start(**OFF)
     until(lambda: len(fleet.ledger.records("page", paged)) >= stored + 2)
     second.kill()
-    third = fleet.start(**OFF)
+    third = fleet.start(**OFF, **CALM)
     until(lambda: ended(database, 1))
     assert task(database, paged, "state", "interruptions", "failures", "result") == (
         "completed", 1, 0, PAGES,

@@ -86,6 +86,8 @@ async def lives_as_long_as_its_new_lease(hot: Hot) -> None:
     await hot.running.until(
         lambda: count(hot, "select from perdure.workers where lease_seconds = 30")
     )
+    # What a frozen worker has locked is not hidden for longer.
+    assert "= 30000" in hot.worker._database.begin
 
 
 @of("scheduling.wakeups")

@@ -4,23 +4,36 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Awaitable, Callable
-from contextlib import suppress
+from collections.abc import Awaitable, Callable, Iterator
 
 import psycopg
 import pytest
 from psycopg.conninfo import conninfo_to_dict
-from tests.kit.databases import Database
+from tests.faults.pgbouncer import PgBouncer
+from tests.kit.databases import Database, Server
+from tests.kit.debian import PackageMissingError
 from tests.kit.fleet import PATIENCE, until
-from tests.kit.proxy import proxied
+from tests.kit.lacking import lacking
+from tests.kit.proxy import Proxy, proxied
 
 from perdure.store import database as store
+from perdure.store.faults import is_transient
 from perdure.store.operations import Operation
 from perdure.store.perform import perform, perform_sync
 
 ENDED = "select sessions_fatal from pg_stat_database where datname = current_database()"
 STATEMENT = "prune_statistics"
-OPERATION: Operation[list[store.Row]] = Operation("transaction_id", {}, list, "read")
+OPERATION: Operation[list[store.Row]] = Operation("transaction_id", {}, list, "never")
+
+
+@pytest.fixture(scope="module")
+def pooler(server: Server) -> Iterator[PgBouncer]:
+    """A pooler that passes a session on with each transaction."""
+    try:
+        with PgBouncer(server) as started:
+            yield started
+    except PackageMissingError as error:
+        lacking(error)
 
 
 async def by_session(database: store.Database) -> None:
@@ -43,34 +56,55 @@ async def by_client_in_a_thread(database: store.Database) -> None:
     await asyncio.to_thread(perform_sync, database, OPERATION)
 
 
-@pytest.mark.parametrize(
-    ("pooled", "way"),
-    [
-        (False, at_once),
-        *(
-            (True, way)
-            for way in (by_session, at_once, by_thread, by_client, by_client_in_a_thread)
-        ),
-    ],
-)
-async def test_the_server_ends_what_is_not_committed(
-    database: Database, pooled: bool, way: Callable[[store.Database], Awaitable[None]]
+@pytest.mark.parametrize("way", [by_session, at_once, by_thread])
+async def test_behind_a_pooler_the_server_ends_what_is_not_committed(
+    database: Database, pooler: PgBouncer, way: Callable[[store.Database], Awaitable[None]]
 ) -> None:
+    with proxied(pooler.dsn(database.name)) as proxy:
+        await ended_by_the_server(database, proxy, way)
+
+
+async def test_a_checkpoint_that_is_not_committed_is_ended_without_a_pooler_too(
+    database: Database,
+) -> None:
+    with proxied(database.dsn) as proxy:
+        await ended_by_the_server(database, proxy, at_once)
+
+
+@pytest.mark.parametrize("way", [by_client, by_client_in_a_thread])
+async def test_a_client_repeats_what_the_server_has_ended(
+    database: Database, pooler: PgBouncer, way: Callable[[store.Database], Awaitable[None]]
+) -> None:
+    with proxied(pooler.dsn(database.name)) as proxy:
+        await left_idle(database, proxy, way)
+
+
+async def ended_by_the_server(
+    database: Database, proxy: Proxy, way: Callable[[store.Database], Awaitable[None]]
+) -> None:
+    with pytest.raises(psycopg.errors.IdleInTransactionSessionTimeout) as ended:
+        await left_idle(database, proxy, way)
+    assert is_transient(ended.value)
+
+
+async def left_idle(
+    database: Database, proxy: Proxy, way: Callable[[store.Database], Awaitable[None]]
+) -> None:
+    """Go this way by the proxy, but hold the first commit up until the server has had enough."""
     held, over = threading.Event(), threading.Event()
 
     def hold() -> None:
         held.set()
         over.wait()
 
-    with proxied(database.dsn) as proxy:
-        parameters = {k: v for k, v in conninfo_to_dict(proxy.dsn).items() if v is not None}
-        ours = store.Database(parameters, database.schema, idle_seconds=1.0)
-        ours.pooled = pooled
-        proxy.cut(b"COMMIT", where="request", then=hold)
-        sleeper = asyncio.ensure_future(way(ours))
-        assert await asyncio.to_thread(held.wait, PATIENCE)
-        await asyncio.to_thread(until, lambda: database.value(ENDED) == 1)
-        over.set()
-        with suppress(psycopg.Error):  # Of a client it is repeated.
-            await sleeper
+    parameters = {k: v for k, v in conninfo_to_dict(proxy.dsn).items() if v is not None}
+    ours = store.Database(parameters, database.schema, idle_seconds=1.0)
+    proxy.cut(b"COMMIT", where="held", then=hold)
+    sleeper = asyncio.ensure_future(way(ours))
+    assert await asyncio.to_thread(held.wait, PATIENCE)
+    await asyncio.to_thread(until, lambda: database.value(ENDED) == 1)
+    over.set()
+    try:
+        await sleeper
+    finally:
         await ours.close()

@@ -67,7 +67,7 @@ def test_a_killed_child_is_replaced_and_its_task_runs_again_before_its_lease_has
 ) -> None:
     supervisor = commands.start(
         *WORKER, option, value,
-        execution__beat_interval="2s", execution__lease_duration="60s",
+        execution__beat_interval="20s", execution__lease_duration="60s",
     )  # fmt: skip
     before = alive(database, processes)
     (task,) = enqueue(database, "endless")
@@ -92,7 +92,7 @@ def test_a_killed_child_is_replaced_and_its_task_runs_again_before_its_lease_has
     assert database.rows("select state, interruptions from perdure.task(%s)", (task,)) == [
         ("pending", 1)
     ]
-    assert seconds < 2
+    assert seconds < 10
 
 
 def test_sigterm_stops_all_and_hands_their_tasks_back(

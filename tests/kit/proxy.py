@@ -10,8 +10,9 @@ from typing import Literal, NamedTuple, TypeAlias
 
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-Where: TypeAlias = Literal["request", "reply", "inside"]
-"""Where a connection is cut: before the request arrives, before its reply, or in its middle."""
+Where: TypeAlias = Literal["request", "reply", "inside", "held"]
+"""Where a connection is cut: before the request arrives, before its reply, or in its middle; or
+the request waits and then goes on."""
 Way: TypeAlias = Literal["asked", "answered"]
 """What goes to the server, and what comes from it."""
 
@@ -121,7 +122,7 @@ class Proxy:
         The words are those of statements, also of prepared ones, not of what they are given.
         At the `reply`: the request has been applied, and nobody is told.
 
-        `then` is called at the moment of the cut.
+        `then` is called at the moment of the cut, and waited for.
         """
         self._words, self._times, self._where, self._then = words, times, where, then
 
@@ -187,10 +188,12 @@ class Proxy:
                     self._times -= 1
                     self._words = words if self._times else None
                     self.cuts += 1
-                    if self._where == "request":
+                    if self._where in {"request", "held"}:
                         self._then()
+                    if self._where == "request":
                         break
-                    line.doomed.set()
+                    if self._where != "held":
+                        line.doomed.set()
                 self._pass(data, server, line.asked)
         _hang_up(client, server)
 

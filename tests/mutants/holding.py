@@ -201,7 +201,16 @@ taken as materialized (
         old="_session_timeout = %(milliseconds)s",
         new="_session_timeout = 0 -- %(milliseconds)s",
         tests=IDLE,
-        red=("test_the_server_ends_what_is_not_committed",),
+        red=("test_behind_a_pooler_the_server_ends_what_is_not_committed",),
+    ),
+    Mutant(
+        name="X15c",
+        says="what the server has ended for lying idle may have been committed",
+        file="service/perdure/store/commit.py",
+        old="error.sqlstate == _IDLE:",
+        new="error.sqlstate is _IDLE and False:",
+        tests=IDLE,
+        red=("test_a_client_repeats_what_the_server_has_ended",),
     ),
     Mutant(
         name="X16",

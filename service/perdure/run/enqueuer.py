@@ -38,6 +38,8 @@ IDLE_SECONDS = 5.0
 """Poll of an idle enqueuer whose LISTEN is healthy."""
 RETURN_SECONDS = 0.05
 """Pause before what could not be handed back is tried again."""
+GOODBYE_SECONDS = 1.0
+"""How long closing the gate may take at the end."""
 DOUBT_SECONDS = 0.5
 """Pause before leases are compared once more."""
 
@@ -184,7 +186,8 @@ class Enqueuer:
             try:
                 # In vain where the database is away: then it closes by itself, in time.
                 with suppress(Exception):
-                    await self._gate.close(self._session)
+                    async with asyncio.timeout(GOODBYE_SECONDS):
+                        await self._gate.close(self._session)
             finally:
                 await self._session.close()
 

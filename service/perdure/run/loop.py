@@ -147,6 +147,13 @@ async def first(
         waiting.cancel()
 
 
+async def ended(seconds: float, *work: Awaitable[object]) -> bool:
+    """Whether all of it has ended in that time; what has not goes on by itself."""
+    under_way = asyncio.gather(*work, return_exceptions=True)
+    await asyncio.wait([under_way], timeout=seconds)
+    return under_way.done()
+
+
 async def broken_off(task: asyncio.Task[None], seconds: float) -> bool:
     """Cancel a task; whether it has ended in time: what hangs ends by itself later."""
     task.add_done_callback(lambda task: task.cancelled() or task.exception())

@@ -30,7 +30,7 @@ from perdure.run.enqueuer import Enqueuer
 from perdure.run.events import EndingsDropped, WorkerStarted, WorkerStopped, WorkerStopping
 from perdure.run.holdings import Holdings
 from perdure.run.lifespans import Lifespans
-from perdure.run.loop import bounded, broken_off, first
+from perdure.run.loop import bounded, broken_off, ended, first
 from perdure.run.news import News
 from perdure.run.options import Options
 from perdure.run.port import Tools
@@ -254,6 +254,7 @@ class Worker:
     def reload(self, settings: Settings) -> None:
         """Take new settings: they hold from each loop's next turn on."""
         self.settings = settings
+        self._database.idle_seconds = settings.execution.lease_duration.total_seconds()
         if not self._begun or self._stopping:
             return
         self._slots.resize(settings.execution.concurrency)
@@ -302,14 +303,14 @@ class Worker:
         self.clean = False
         async with bounded(max(CLOSING_SECONDS_MIN, began + grace - time.monotonic())):
             await self._lifespans.leave()
-        left = began + grace + LAST_RELEASE_SECONDS - time.monotonic()
-        closing = asyncio.gather(self._enqueuer.close(), self._completer.close())
-        async with bounded(max(CLOSING_SECONDS_MIN, left)):
+        last = began + grace + LAST_RELEASE_SECONDS
+        async with bounded(max(CLOSING_SECONDS_MIN, last - CLOSING_SECONDS_MIN - time.monotonic())):
             await self._constraints.close()
             await self._children.close()
             await asyncio.to_thread(self._beat.stop)
-            await asyncio.shield(closing)
             self.clean = not self._lifespans.entered
+        left = max(CLOSING_SECONDS_MIN, last - time.monotonic())
+        self.clean &= await ended(left, self._enqueuer.close(), self._completer.close())
         self._threads.close()
         if self._completer.backlog:
             self._bus.emit(EndingsDropped(count=self._completer.backlog))

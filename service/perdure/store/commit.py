@@ -13,10 +13,12 @@ from perdure.errors import PerdureError, UnknownOutcome
 from perdure.store.database import Database, Row
 from perdure.store.faults import translate
 
+_IDLE: Final = "25P03"
 AnyConnection: TypeAlias = Connection[Row] | AsyncConnection[Row]
 # The server has rolled back, and the same statement may well succeed now: serialisation, deadlock,
-# plans that a migration made stale, prepared statements that a pooler has forgotten.
-AGAIN: Final = frozenset({"40001", "40P01", "0A000", "26000", "42P05"})
+# plans that a migration made stale, prepared statements that a pooler has forgotten, a transaction
+# that was left idle.
+AGAIN: Final = frozenset({"40001", "40P01", "0A000", "26000", "42P05", _IDLE})
 
 
 class Commit:
@@ -89,6 +91,8 @@ def committed_sync(database: Database) -> Iterator[Connection[Row]]:
 
 def is_lost(error: BaseException, connection: AnyConnection) -> bool:
     """Whether the connection is gone, so that nobody knows what became of what was sent."""
+    if isinstance(error, psycopg.Error) and error.sqlstate == _IDLE:
+        return False  # It is gone, but the server had got nothing that it could have done.
     if connection.closed or not isinstance(error, psycopg.Error):
         return True
     # A server that goes down says so before it hangs up.

@@ -78,8 +78,8 @@ class Session:
         async with asyncio.timeout(self._database.reply_seconds):
             if self._database.pooled:
                 async with begun(self._connection, self._database.begin):
-                    return await self._execute(name, params)
-            return await self._execute(name, params)
+                    return await self._run(name, params)
+            return await self._run(name, params)
 
     async def run_at_once(self, name: str, params: Params) -> list[Row]:
         """The same; but a lock that is not free within a moment is psycopg's LockNotAvailable."""
@@ -87,8 +87,8 @@ class Session:
             asyncio.timeout(self._database.reply_seconds),
             begun(self._connection, self._database.begin),
         ):
-            await self._execute("do_not_wait", {})
-            return await self._execute(name, params)
+            await self._run("do_not_wait", {})
+            return await self._run(name, params)
 
     async def count(self, name: str, params: Params) -> int:
         """Execute the statement called `name`; the number of rows that it changed."""
@@ -99,7 +99,7 @@ class Session:
         """Close the connection."""
         await self._connection.close()
 
-    async def _execute(self, name: str, params: Params) -> list[Row]:
+    async def _run(self, name: str, params: Params) -> list[Row]:
         cursor, text = self._cursor, self._database.text(name)
         with left_if_read_only(self._connection):
             await cursor.execute(text, params, prepare=self._database.prepare)
@@ -168,7 +168,7 @@ class Database:
         parameters: connection parameters of libpq (`settings.connection_parameters`).
         schema_name: the schema; any name that `quote_schema` accepts.
         statement_seconds: bound on one statement, in seconds.
-        idle_seconds: how long a transaction of ours may lie idle, a second at least.
+        idle_seconds: how long a transaction of ours may lie idle, a second at least; may change.
         prepare: None lets the driver decide; False never prepares.
         pool_min_size, pool_max_size: connections of the pool for handlers and clients.
     """
@@ -192,9 +192,8 @@ class Database:
         self.timeline = Timeline()
         self._parameters = dict(parameters)
         self._texts = statements(schema_name)
-        milliseconds = round(max(idle_seconds, 1.0) * 1000)
-        self.begin = statement("begin", schema_name) % {"milliseconds": milliseconds}
-        """What a transaction of ours begins with."""
+        self._begin = statement("begin", schema_name)
+        self.idle_seconds = idle_seconds
         self._pool_sizes = (pool_min_size, pool_max_size)
         self._pool: AsyncConnectionPool[AsyncConnection[Row]] | None = None
         self._sync_pool: ConnectionPool[Connection[Row]] | None = None
@@ -210,6 +209,11 @@ class Database:
         """The SQL of the statement called `name`."""
         # Files of the package are as trustworthy as literals; the driver asks for such a type.
         return cast("LiteralString", self._texts[name])
+
+    @property
+    def begin(self) -> str:
+        """What a transaction of ours begins with."""
+        return self._begin % {"milliseconds": round(max(self.idle_seconds, 1.0) * 1000)}
 
     def conninfo(self, *, application: str = "perdure", own: bool = False) -> str:
         """The connection string; it holds the password: never show it.

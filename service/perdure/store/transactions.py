@@ -15,6 +15,8 @@ async def begun(connection: AsyncConnection[Any], begin: str) -> AsyncIterator[N
     """A transaction for the block, on a connection in autocommit mode that is in none.
 
     Unlike the driver's own it begins with a statement of ours: what bounds it costs no round trip.
+    And the error of its end is the server's, whatever a pooler adds: the driver's `commit()` raises
+    one without a code for two answers.
     """
     try:
         await connection.execute(begin)
@@ -23,7 +25,7 @@ async def begun(connection: AsyncConnection[Any], begin: str) -> AsyncIterator[N
         with suppress(psycopg.Error):  # The connection may be the reason.
             await connection.rollback()
         raise
-    await connection.commit()
+    await connection.execute("COMMIT", prepare=False)
 
 
 @contextmanager
@@ -36,4 +38,4 @@ def begun_sync(connection: Connection[Any], begin: str) -> Iterator[None]:
         with suppress(psycopg.Error):
             connection.rollback()
         raise
-    connection.commit()
+    connection.execute("COMMIT", prepare=False)
