@@ -19,6 +19,7 @@ from tests.mutants import (
     ending,
     following,
     holding,
+    idling,
     keys,
     lasting,
     limiting,
@@ -28,6 +29,7 @@ from tests.mutants import (
 
 MUTANTS: Final = (
     *holding.MUTANTS,
+    *idling.MUTANTS,
     *ending.MUTANTS,
     *around.MUTANTS,
     *constraining.MUTANTS,
