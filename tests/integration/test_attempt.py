@@ -52,19 +52,19 @@ async def test_a_run_is_freed_when_it_ends_without_the_help_of_the_collector(
 ) -> None:
     builder = TaskService.builder()
 
-    @builder.task(TaskKind("light", Number, result=Number))
-    async def light(context: TaskContext[Number, None]) -> Number:
+    @builder.task(TaskKind("freed", Number, result=Number))
+    async def freed(context: TaskContext[Number, None]) -> Number:
         return context.metadata
 
     async with running(database, builder.build()) as worker:
         gc.disable()
         try:
-            await worker.ended(await worker.enqueue("light"))
+            await worker.ended(await worker.enqueue("freed"))
             await worker.until(lambda: not worker.worker.held)
             assert not [
                 one
                 for one in gc.get_objects()
-                if isinstance(one, TaskContext) and one.name == "light"
+                if isinstance(one, TaskContext) and one.name == "freed"
             ]
         finally:
             gc.enable()
