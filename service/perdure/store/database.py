@@ -75,10 +75,10 @@ class Session:
 
     async def run(self, name: str, params: Params) -> list[Row]:
         """Execute the statement called `name`; its rows, or [] if it returns none."""
-        async with asyncio.timeout(self._database.reply_seconds):
-            if self._database.pooled:
-                async with begun(self._connection, self._database.begin):
-                    return await self._run(name, params)
+        async with (
+            asyncio.timeout(self._database.reply_seconds),
+            begun(self._connection, self._database.begin_if_pooled),
+        ):
             return await self._run(name, params)
 
     async def run_at_once(self, name: str, params: Params) -> list[Row]:
@@ -119,11 +119,8 @@ class SyncSession:
         `alone`: it cannot be in a transaction.
         """
         text = self._database.text(name)
-        with left_if_read_only(self.connection):
-            if self._database.pooled and not alone:
-                with begun_sync(self.connection, self._database.begin):
-                    cursor = self.connection.execute(text, params)
-                    return cursor.fetchall() if cursor.description else []
+        begin = None if alone else self._database.begin_if_pooled
+        with left_if_read_only(self.connection), begun_sync(self.connection, begin):
             cursor = self.connection.execute(text, params, prepare=self._database.prepare)
             return cursor.fetchall() if cursor.description else []
 
@@ -194,7 +191,7 @@ class Database:
         self._texts = statements(schema_name)
         self._begin = statement("begin", schema_name)
         self.idle_seconds = idle_seconds
-        self._pool_sizes = (pool_min_size, pool_max_size)
+        self._pool_min_size, self._pool_max_size = pool_min_size, pool_max_size
         self._pool: AsyncConnectionPool[AsyncConnection[Row]] | None = None
         self._sync_pool: ConnectionPool[Connection[Row]] | None = None
         self._opening = asyncio.Lock()  # two first uses at one moment must not open two pools
@@ -214,6 +211,11 @@ class Database:
     def begin(self) -> str:
         """What a transaction of ours begins with."""
         return self._begin % {"milliseconds": round(max(self.idle_seconds, 1.0) * 1000)}
+
+    @property
+    def begin_if_pooled(self) -> str | None:
+        """What a transaction around one statement begins with; None: it needs none."""
+        return self.begin if self.pooled else None
 
     def conninfo(self, *, application: str = "perdure", own: bool = False) -> str:
         """The connection string; it holds the password: never show it.
@@ -299,10 +301,9 @@ class Database:
                 if not self.pooled:
                     # Finds out whether a pooler is in between, and fails at once, clearly.
                     await (await self.connect()).close()
-                low, high = self._pool_sizes
                 pool = AsyncConnectionPool(
-                    self.conninfo(), min_size=low, max_size=high, open=False,
-                    kwargs={"autocommit": True}, configure=self._prepare_async,
+                    self.conninfo(), min_size=self._pool_min_size, max_size=self._pool_max_size,
+                    open=False, kwargs={"autocommit": True}, configure=self._prepare_async,
                     max_lifetime=600, timeout=30,
                 )  # fmt: skip
                 await pool.open()
@@ -317,9 +318,8 @@ class Database:
             if self._sync_pool is None:
                 if not self.pooled:
                     self.connect_sync().close()
-                _, high = self._pool_sizes
                 self._sync_pool = ConnectionPool(
-                    self.conninfo(), min_size=0, max_size=high, open=True,
+                    self.conninfo(), min_size=0, max_size=self._pool_max_size, open=True,
                     kwargs={"autocommit": True}, configure=self._configure_sync,
                     max_lifetime=600, timeout=30,
                 )  # fmt: skip

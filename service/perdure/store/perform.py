@@ -15,7 +15,6 @@ from typing import Any, Final, TypeVar
 
 import psycopg
 from psycopg import AsyncConnection, Connection
-from psycopg.pq import TransactionStatus
 
 from perdure.errors import PerdureError, UnknownOutcome
 from perdure.store.commit import AGAIN, AnyConnection, Commit, is_lost
@@ -263,11 +262,10 @@ async def _run(
     connection: AsyncConnection[Row], database: Database, operation: Operation[Any]
 ) -> list[Row]:
     text = database.text(operation.statement)
-    async with asyncio.timeout(database.reply_seconds):
-        if database.pooled and _is_idle(connection):
-            async with begun(connection, database.begin):
-                cursor = await connection.execute(text, operation.params)
-                return await cursor.fetchall()
+    async with (
+        asyncio.timeout(database.reply_seconds),
+        begun(connection, database.begin_if_pooled),
+    ):
         cursor = await connection.execute(text, operation.params, prepare=database.prepare)
         return await cursor.fetchall()
 
@@ -276,14 +274,8 @@ def _run_sync(
     connection: Connection[Row], database: Database, operation: Operation[Any]
 ) -> list[Row]:
     text = database.text(operation.statement)
-    if database.pooled and _is_idle(connection):
-        with begun_sync(connection, database.begin):
-            return connection.execute(text, operation.params).fetchall()
-    return connection.execute(text, operation.params, prepare=database.prepare).fetchall()
-
-
-def _is_idle(connection: AnyConnection) -> bool:
-    return connection.info.transaction_status == TransactionStatus.IDLE
+    with begun_sync(connection, database.begin_if_pooled):
+        return connection.execute(text, operation.params, prepare=database.prepare).fetchall()
 
 
 class _Doubt:
