@@ -210,15 +210,6 @@ MUTANTS: Final = (
         red=("test_a_completion_beside_an_open_transaction_of_its_own_run_fails_soon",),
     ),
     Mutant(
-        name="X61",
-        says="a run that ends in a transaction trusts that its last progress is on its way",
-        file=f"{RUN}/port.py",
-        old="self.started_at, move, self._last_report)",
-        new="self.started_at, move, self.progress)",
-        tests=OBSERVING,
-        red=("test_what_a_transaction_that_ends_the_run_reports_is_its_last_progress",),
-    ),
-    Mutant(
         name="X60",
         says="a save is lost that was asked for under the lease which its run has left since",
         file=f"{RUN}/saves.py",
@@ -226,6 +217,15 @@ MUTANTS: Final = (
         new="if False:",
         tests=OPEN,
         red=("test_what_was_asked_to_be_saved_before_the_lease_changed_is_saved",),
+    ),
+    Mutant(
+        name="X61",
+        says="a run that ends in a transaction trusts that its last progress is on its way",
+        file=f"{RUN}/port.py",
+        old="self.started_at, move, self._last_report)",
+        new="self.started_at, move, self.progress)",
+        tests=OBSERVING,
+        red=("test_what_a_transaction_that_ends_the_run_reports_is_its_last_progress",),
     ),
     Mutant(
         name="X65",
