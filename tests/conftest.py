@@ -14,7 +14,7 @@ import pytest
 import structlog
 from hypothesis import settings
 from tests.conformance.pooled import POOLED, cannot_pass
-from tests.faults.pgbouncer import PgBouncer
+from tests.faults.pgbouncer import PgBouncer, pooling
 from tests.kit import room as kit_room
 from tests.kit.databases import (
     Database,
@@ -81,13 +81,20 @@ def template(server: Server) -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
+def pooler(server: Server) -> Iterator[PgBouncer]:
+    """A pooler that passes a session on with each transaction."""
+    with pooling(server) as started:
+        yield started
+
+
+@pytest.fixture(scope="session")
 def in_between(server: Server) -> Iterator[Server | None]:
-    """A pooler in transaction mode, where PERDURE_TEST_POOLER wants the databases behind one."""
+    """A pooler where PERDURE_TEST_POOLER wants the databases behind one."""
     if not POOLED:
         yield None
         return
-    with PgBouncer(server) as pooler:
-        yield pooler
+    with pooling(server) as started:
+        yield started
 
 
 @pytest.fixture

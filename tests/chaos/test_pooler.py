@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import signal
-import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, ExitStack
 from pathlib import Path
@@ -11,12 +10,10 @@ from typing import Any
 
 import psycopg
 import pytest
-from tests.faults.pgbouncer import PgBouncer
+from tests.faults.pgbouncer import PgBouncer, pooling
 from tests.kit.databases import Database, Server
-from tests.kit.debian import PackageMissingError
 from tests.kit.fleet import CALM, PATIENCE, Fleet, Process, stopped, until
-from tests.kit.lacking import lacking
-from tests.kit.proxy import proxied
+from tests.kit.proxy import Hold, proxied
 from tests.kit.relay import ended, enqueue
 from tests.kit.running import Running, running
 from tests.kit.whole import PAGES, service
@@ -29,12 +26,8 @@ OFF: dict[str, Any] = {"scheduling__wakeups": "off"}
 @pytest.fixture
 def pooler(server: Server) -> Iterator[PgBouncer]:
     """A pooler with so few sessions that every one of them is passed on all the time."""
-    with ExitStack() as stack:
-        try:
-            started = stack.enter_context(PgBouncer(server, {"default_pool_size": str(SESSIONS)}))
-        except PackageMissingError as error:
-            lacking(error)
-        yield started
+    with pooling(server, {"default_pool_size": str(SESSIONS)}) as pooler:
+        yield pooler
 
 
 @pytest.fixture
@@ -140,23 +133,17 @@ def test_sigterm_hands_a_task_over_and_sigkill_does_not_lose_it(
 def test_a_worker_frozen_before_the_commit_of_its_beat_keeps_no_task_from_others(
     database: Database, behind: Database, fleet: Fleet
 ) -> None:
-    frozen, over = threading.Event(), threading.Event()
+    reply = Hold()
     with proxied(behind.dsn) as proxy:
         first = fleet.start(dsn=proxy.dsn, **OFF)
         (paged,) = enqueue(database, "pages", n=100)
         until(lambda: len(fleet.ledger.records("page", paged)) >= 2)
-
-        def freeze() -> None:
-            first.signal(signal.SIGSTOP)
-            frozen.set()
-            over.wait()
-
-        proxy.cut(b'"perdure".beat(', then=freeze)
-        assert frozen.wait(PATIENCE)
+        proxy.cut(b'"perdure".beat(', then=reply)
+        assert reply.reached.wait(PATIENCE)
         with stopped(first):
             fleet.start(**OFF)
             until(lambda: ended(database, 1))
-            over.set()
+            reply.over.set()
         stop(first)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 
 import pytest
 from tests.conformance import (
@@ -20,10 +20,8 @@ from tests.conformance import (
 from tests.conformance.pooled import CANNOT_PASS
 from tests.conformance.statements import proofs
 from tests.faults.pgbouncer import PgBouncer
-from tests.kit.databases import Database, Server
-from tests.kit.debian import PackageMissingError
+from tests.kit.databases import Database
 from tests.kit.fleet import QUICK
-from tests.kit.lacking import lacking
 
 SOME: tuple[Callable[[Database], Awaitable[None]], ...] = (
     test_enqueue.test_a_row_of_name_and_metadata_is_a_task_that_completes,
@@ -37,16 +35,6 @@ SOME: tuple[Callable[[Database], Awaitable[None]], ...] = (
     test_observing.test_a_listener_that_raises_changes_no_outcome,
     test_state_machine.test_every_outcome_ends_a_machine_with_its_last_state_saved,
 )
-
-
-@pytest.fixture(scope="module")
-def pooler(server: Server) -> Iterator[PgBouncer]:
-    """A pooler that passes a session on with each transaction."""
-    try:
-        with PgBouncer(server) as started:
-            yield started
-    except PackageMissingError as error:
-        lacking(error)
 
 
 @pytest.fixture

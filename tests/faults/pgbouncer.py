@@ -7,7 +7,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -16,7 +16,8 @@ from urllib.parse import quote
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.pq import PGconn, Ping
 from tests.kit.databases import Server
-from tests.kit.debian import unpacked
+from tests.kit.debian import PackageMissingError, unpacked
+from tests.kit.lacking import lacking
 
 from perdure.embedded.process import unprivileged
 from perdure.embedded.server import free_port
@@ -134,3 +135,16 @@ class PgBouncer:
                 if self._process is None or self._process.wait(_PAUSE_SECONDS) is not None:
                     return False
         return False
+
+
+@contextlib.contextmanager
+def pooling(server: Server, settings: Mapping[str, str] | None = None) -> Iterator[PgBouncer]:
+    """A started PgBouncer for the life of the block; a test on a machine without ends here."""
+    try:
+        started = PgBouncer(server, settings).start()
+    except PackageMissingError as error:
+        lacking(error)
+    try:
+        yield started
+    finally:
+        started.stop()

@@ -11,7 +11,7 @@ from pathlib import Path
 import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
-from tests.faults.pgbouncer import PgBouncer, find_pgbouncer
+from tests.faults.pgbouncer import PgBouncer, find_pgbouncer, pooling
 from tests.kit import debian
 from tests.kit.databases import Database, Server
 from tests.kit.debian import PackageMissingError
@@ -20,7 +20,7 @@ from tests.kit.debian import PackageMissingError
 @pytest.fixture
 def pooler(server: Server) -> Iterator[PgBouncer]:
     """One connection to the server for each database and login."""
-    with PgBouncer(server, {"default_pool_size": "1"}) as started:
+    with pooling(server, {"default_pool_size": "1"}) as started:
         yield started
 
 

@@ -63,6 +63,19 @@ class Statements:
         return b""
 
 
+class Hold:
+    """What stops whoever calls it, from the moment that `reached` is set until `over` is."""
+
+    def __init__(self) -> None:
+        self.reached = threading.Event()
+        self.over = threading.Event()
+
+    def __call__(self) -> None:
+        """Wait until it is over."""
+        self.reached.set()
+        self.over.wait()
+
+
 class _Line(NamedTuple):
     """One connection: whether anything passes each way, and whether it ends with the next reply."""
 
@@ -190,9 +203,9 @@ class Proxy:
                     self.cuts += 1
                     if self._where in {"request", "held"}:
                         self._then()
-                    if self._where == "request":
-                        break
-                    if self._where != "held":
+                        if self._where == "request":
+                            break
+                    else:
                         line.doomed.set()
                 self._pass(data, server, line.asked)
         _hang_up(client, server)

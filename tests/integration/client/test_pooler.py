@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import psycopg
 import pytest
-from tests.faults.pgbouncer import PgBouncer
+from tests.faults.pgbouncer import pooling
 from tests.kit.databases import Database, Server
 
 from perdure.client.client import TaskClient
@@ -18,7 +18,7 @@ from perdure.declare.kind import Answer, NewTask
 @pytest.fixture
 def dsn(server: Server, database: Database) -> Iterator[str]:
     """The test's database by way of two connections that everybody shares."""
-    with PgBouncer(server, {"default_pool_size": "2"}) as pooler:
+    with pooling(server, {"default_pool_size": "2"}) as pooler:
         yield pooler.dsn(database.name)
 
 
@@ -43,7 +43,7 @@ async def test_everything_works_behind_a_pooler(dsn: str, database: Database) ->
 
 
 async def test_nothing_is_prepared_behind_a_pooler(server: Server, database: Database) -> None:
-    with PgBouncer(server, {"default_pool_size": "1"}) as pooler:
+    with pooling(server, {"default_pool_size": "1"}) as pooler:
         dsn = pooler.dsn(database.name)
         async with TaskClient(dsn) as client:
             handle = await client.enqueue("a")
