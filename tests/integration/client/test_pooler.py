@@ -49,9 +49,11 @@ async def test_nothing_is_prepared_behind_a_pooler(server: Server, database: Dat
             handle = await client.enqueue("a")
             for _ in range(20):  # beyond the driver's threshold, on each connection of the pool
                 assert (await client.get(handle.id)) is not None
+                assert len([task async for task in client.search()]) == 1
         with SyncTaskClient(dsn) as sync_client:
             for _ in range(20):
                 assert sync_client.get(handle.id) is not None
+                assert len(list(sync_client.search())) == 1
         with psycopg.connect(dsn) as connection:
             names = connection.execute("select name from pg_prepared_statements").fetchall()
     assert names == []
