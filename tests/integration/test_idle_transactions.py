@@ -1,4 +1,4 @@
-"""A transaction of ours that its client does not go on with is ended by the server."""
+"""A transaction of ours that nobody goes on with is ended: by the server, or by who comes next."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from perdure.store.perform import perform, perform_sync
 
 Way: TypeAlias = Callable[[store.Database], Awaitable[None]]
 ENDED = "select sessions_fatal from pg_stat_database where datname = current_database()"
+FAILED = "begin; select 1 / 0"
 STATEMENT = "prune_statistics"
 OPERATION: Operation[list[store.Row]] = Operation("transaction_id", {}, list, "never")
 
@@ -65,6 +66,34 @@ async def test_a_client_repeats_what_the_server_has_ended(
     await left_idle(database, pooler, way)
 
 
+async def test_a_session_whose_rollback_has_failed_is_of_use_again(
+    database: Database, pooler: PgBouncer
+) -> None:
+    session = await behind(pooler.dsn(database.name), database).session()
+    with pytest.raises(psycopg.errors.DivisionByZero):
+        await session._connection.execute(FAILED)
+    with pytest.raises(psycopg.errors.InFailedSqlTransaction):
+        await session.run(STATEMENT, {})
+    await session.run(STATEMENT, {})
+    await session.close()
+
+
+def test_so_is_the_session_of_a_thread(database: Database, pooler: PgBouncer) -> None:
+    session = behind(pooler.dsn(database.name), database).sync_session()
+    with pytest.raises(psycopg.errors.DivisionByZero):
+        session.connection.execute(FAILED)
+    with pytest.raises(psycopg.errors.InFailedSqlTransaction):
+        session.run(STATEMENT, {})
+    session.run(STATEMENT, {})
+    session.close()
+
+
+def behind(dsn: str, database: Database) -> store.Database:
+    """The same schema by this way; a transaction of ours may lie idle for a second."""
+    parameters = {k: v for k, v in conninfo_to_dict(dsn).items() if v is not None}
+    return store.Database(parameters, database.schema, idle_seconds=1.0)
+
+
 async def ended_by_the_server(database: Database, by: Server, way: Way) -> None:
     with pytest.raises(psycopg.errors.IdleInTransactionSessionTimeout) as ended:
         await left_idle(database, by, way)
@@ -75,8 +104,7 @@ async def left_idle(database: Database, by: Server, way: Way) -> None:
     """Go this way, but hold the first commit up until the server has had enough."""
     hold = Hold()
     with proxied(by.dsn(database.name)) as proxy:
-        parameters = {k: v for k, v in conninfo_to_dict(proxy.dsn).items() if v is not None}
-        ours = store.Database(parameters, database.schema, idle_seconds=1.0)
+        ours = behind(proxy.dsn, database)
         proxy.cut(b"COMMIT", where="held", then=hold)
         sleeper = asyncio.ensure_future(way(ours))
         assert await asyncio.to_thread(hold.reached.wait, PATIENCE)

@@ -15,6 +15,7 @@ from typing import Any, Final, TypeVar
 
 import psycopg
 from psycopg import AsyncConnection, Connection
+from psycopg.pq import TransactionStatus
 
 from perdure.errors import PerdureError, UnknownOutcome
 from perdure.store.commit import AGAIN, AnyConnection, Commit, is_lost
@@ -264,7 +265,7 @@ async def _run(
     text = database.text(operation.statement)
     async with (
         asyncio.timeout(database.reply_seconds),
-        begun(connection, database.begin_if_pooled),
+        begun(connection, _begin(connection, database)),
     ):
         cursor = await connection.execute(text, operation.params, prepare=database.prepare)
         return await cursor.fetchall()
@@ -274,8 +275,14 @@ def _run_sync(
     connection: Connection[Row], database: Database, operation: Operation[Any]
 ) -> list[Row]:
     text = database.text(operation.statement)
-    with begun_sync(connection, database.begin_if_pooled):
+    with begun_sync(connection, _begin(connection, database)):
         return connection.execute(text, operation.params, prepare=database.prepare).fetchall()
+
+
+def _begin(connection: AnyConnection, database: Database) -> str | None:
+    """What the statement begins with: nothing in a transaction of the caller."""
+    idle = connection.info.transaction_status == TransactionStatus.IDLE
+    return database.begin_if_pooled if idle else None
 
 
 class _Doubt:

@@ -8,19 +8,20 @@ from typing import Any
 
 import psycopg
 from psycopg import AsyncConnection, Connection
-from psycopg.pq import TransactionStatus
 
 
 @asynccontextmanager
 async def begun(connection: AsyncConnection[Any], begin: str | None) -> AsyncIterator[None]:
-    """A transaction for the block, on a connection in autocommit mode.
+    """A transaction for the block, on a connection in autocommit mode that is in none.
 
-    Nothing but the block, where `begin` is None or the connection is in a transaction already.
+    With None instead of its first statement: no transaction. On a session whose rollback has failed
+    the first statement fails, and is followed by another rollback.
+
     Unlike the driver's own it begins with a statement of ours: what bounds it costs no round trip.
     And the error of its end is the server's, whatever a pooler adds: the driver's `commit()` raises
     one without a code for two answers.
     """
-    if begin is None or not is_idle(connection):
+    if begin is None:
         yield
         return
     try:
@@ -36,7 +37,7 @@ async def begun(connection: AsyncConnection[Any], begin: str | None) -> AsyncIte
 @contextmanager
 def begun_sync(connection: Connection[Any], begin: str | None) -> Iterator[None]:
     """The same for a thread."""
-    if begin is None or not is_idle(connection):
+    if begin is None:
         yield
         return
     try:
@@ -47,8 +48,3 @@ def begun_sync(connection: Connection[Any], begin: str | None) -> Iterator[None]
             connection.rollback()
         raise
     connection.execute("COMMIT", prepare=False)
-
-
-def is_idle(connection: AsyncConnection[Any] | Connection[Any]) -> bool:
-    """Whether the connection is in no transaction."""
-    return connection.info.transaction_status == TransactionStatus.IDLE
