@@ -60,22 +60,24 @@ async def test_progress_is_seen_while_a_task_runs_and_its_last_value_after_it(
         context.progress(10, 10, "last")
 
     builder.task("walks")(walks if handler == "async" else walks_in_thread)
-    seen = []
+    lags = []
     # A beat would come too late: each report is written by itself.
     async with running(database, builder.build(), **SLOW) as worker:
-        task = await worker.enqueue("walks")
-        for step in (1, 4, 5):
-            steps.put_nowait(step)
-            expected = {"done": step, "total": 10, "message": f"step {step}"}
-            await worker.until(partial(holds, worker, task, expected))
-            seen.append(time.monotonic())
-            assert (await worker.task(task))["state"] == "running"
-        # Not the slowest: the machine may stand still.
-        assert sorted(at - then for at, then in zip(seen, reported, strict=True))[1] < 2
-        steps.put_nowait(9)
-        row = await worker.ended(task)
-        assert row["progress"] == {"done": 10, "total": 10, "message": "last"}
-        assert (row["state"], row["attempt"]) == ("completed", 1)
+        for _ in range(2):
+            task = await worker.enqueue("walks")
+            for step in (1, 5):
+                steps.put_nowait(step)
+                expected = {"done": step, "total": 10, "message": f"step {step}"}
+                await worker.until(partial(holds, worker, task, expected))
+                lags.append(time.monotonic() - reported[-1])
+                assert (await worker.task(task))["state"] == "running"
+            steps.put_nowait(9)
+            row = await worker.ended(task)
+            assert row["progress"] == {"done": 10, "total": 10, "message": "last"}
+            assert (row["state"], row["attempt"]) == ("completed", 1)
+    # The first report of a run goes another way than those after it; of two of each kind one may
+    # meet a machine that stands still.
+    assert max(min(lags[0::2]), min(lags[1::2])) < 2
     database.check_drained()
 
 
